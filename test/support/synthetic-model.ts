@@ -1,0 +1,228 @@
+/**
+ * Small complete models with random weights, as GGUF files that this project and llama.cpp load.
+ *
+ * The weights depend on seed and tensor name only, not on the weight type: the same options with another type give
+ * the same model, rounded otherwise. They are scaled so that logits have a standard deviation of about 3.
+ */
+import { encodeWeights, type WeightType } from "../../src/format/blocks.ts";
+import {
+  bool,
+  f32,
+  type GgufSpec,
+  type GgufTensor,
+  type GgufValue,
+  ggufBytes,
+  string,
+  u32,
+} from "./gguf-writer.ts";
+import { createRandom, seedOf } from "./random.ts";
+import { syntheticTokenizer } from "./synthetic-tokenizer.ts";
+
+export type Architecture = "llama" | "qwen2" | "qwen3";
+
+export interface SyntheticModelOptions {
+  /** Default "llama". */
+  architecture?: Architecture;
+  /** Of all matrices; vectors are F32. Default "F16". */
+  type?: WeightType;
+  /** Default 512. */
+  vocab?: number;
+  /** Default 64. */
+  hidden?: number;
+  /** Default 2. */
+  layers?: number;
+  /** Default 4. */
+  heads?: number;
+  /** Default 2. */
+  kvHeads?: number;
+  /** Default: hidden / heads; for qwen3 twice that, as its files have it different. */
+  headDim?: number;
+  /** Width of the feed-forward layer. Default 96. */
+  feedForward?: number;
+  /** Default 256. */
+  contextLength?: number;
+  /** Whether the head uses the embedding table. Default false. */
+  tied?: boolean;
+  /**
+   * "linear": positions divided by 4. "llama3": a factor per frequency, in the tensor `rope_freqs.weight`.
+   * Default "none".
+   */
+  ropeScaling?: "none" | "linear" | "llama3";
+  /** Default "gpt2". */
+  tokenizer?: "llama" | "gpt2";
+  /** Value of `tokenizer.ggml.pre`. Default: "qwen2" for the qwens, else "gpt-2". */
+  pre?: string;
+  chatTemplate?: string;
+  /** Keys to add or replace. */
+  metadata?: Readonly<Record<string, GgufValue>>;
+  /** Default 1. */
+  seed?: number;
+}
+
+/** A llama of 135 million parameters, the shape that speeds are compared on. Add `type`. */
+export const LLAMA_135M: SyntheticModelOptions = {
+  architecture: "llama",
+  vocab: 50_304,
+  hidden: 576,
+  layers: 30,
+  heads: 9,
+  kvHeads: 3,
+  feedForward: 1536,
+  contextLength: 2048,
+  tied: true,
+};
+
+const LOGIT_DEVIATION = 3;
+const NORM_EPSILON = 1e-5;
+const ROPE_BASE = 10_000;
+const LINEAR_FACTOR = 4;
+/** Weights made and encoded at a time. */
+const PIECE_WEIGHTS = 1 << 16;
+const FILE_TYPES: Readonly<Record<WeightType, number>> = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 7, BF16: 32 };
+
+/** The whole file in memory. For large models use `ggufChunks(syntheticModel(options))`. */
+export function syntheticModelBytes(options: SyntheticModelOptions = {}): Uint8Array {
+  return ggufBytes(syntheticModel(options));
+}
+
+/** The file as a spec; weights are made when its tensors are written. */
+export function syntheticModel(options: SyntheticModelOptions = {}): GgufSpec {
+  const { architecture = "llama", hidden = 64, heads = 4 } = options;
+  const headDim = options.headDim ?? (hidden / heads) * (architecture === "qwen3" ? 2 : 1);
+  const model: Model = {
+    architecture,
+    type: "F16",
+    vocab: 512,
+    hidden,
+    layers: 2,
+    heads,
+    kvHeads: 2,
+    feedForward: 96,
+    contextLength: 256,
+    tied: false,
+    ropeScaling: "none",
+    tokenizer: "gpt2",
+    pre: architecture === "llama" ? "gpt-2" : "qwen2",
+    seed: 1,
+    ...options,
+    headDim,
+  };
+  return { metadata: modelMetadata(model), tensors: modelTensors(model) };
+}
+
+type Optional = "chatTemplate" | "metadata";
+type Model = Required<Omit<SyntheticModelOptions, Optional>> & Pick<SyntheticModelOptions, Optional>;
+
+function modelMetadata(model: Model): Record<string, GgufValue> {
+  const { architecture: arch, type, headDim, tokenizer, vocab, pre, chatTemplate, seed } = model;
+  const metadata: Record<string, GgufValue> = {
+    "general.architecture": string(arch),
+    "general.name": string(`synthetic-${arch}`),
+    "general.file_type": u32(FILE_TYPES[type]),
+    [`${arch}.context_length`]: u32(model.contextLength),
+    [`${arch}.embedding_length`]: u32(model.hidden),
+    [`${arch}.block_count`]: u32(model.layers),
+    [`${arch}.feed_forward_length`]: u32(model.feedForward),
+    [`${arch}.attention.head_count`]: u32(model.heads),
+    [`${arch}.attention.head_count_kv`]: u32(model.kvHeads),
+    [`${arch}.attention.layer_norm_rms_epsilon`]: f32(NORM_EPSILON),
+    [`${arch}.rope.freq_base`]: f32(ROPE_BASE),
+  };
+  if (headDim * model.heads !== model.hidden) {
+    metadata[`${arch}.attention.key_length`] = u32(headDim);
+    metadata[`${arch}.attention.value_length`] = u32(headDim);
+  }
+  if (arch === "llama") {
+    metadata["llama.vocab_size"] = u32(vocab);
+    metadata["llama.rope.dimension_count"] = u32(headDim);
+  }
+  if (model.ropeScaling === "linear") {
+    metadata[`${arch}.rope.scaling.type`] = string("linear");
+    metadata[`${arch}.rope.scaling.factor`] = f32(LINEAR_FACTOR);
+    metadata[`${arch}.rope.scaling.finetuned`] = bool(true);
+  }
+  return {
+    ...metadata,
+    ...syntheticTokenizer({ kind: tokenizer, vocab, pre, chatTemplate, seed }),
+    ...model.metadata,
+  };
+}
+
+function modelTensors(model: Model): GgufTensor[] {
+  const { architecture, hidden, headDim, heads, kvHeads, feedForward, vocab } = model;
+  const matrix = (name: string, cols: number, rows: number, gain = 1): GgufTensor =>
+    randomTensor(model, name, [cols, rows], { deviation: gain / Math.sqrt(cols) });
+  const norm = (name: string, length: number): GgufTensor =>
+    randomTensor(model, name, [length], { mean: 1, deviation: 0.1 });
+
+  const head = matrix("output.weight", hidden, vocab, LOGIT_DEVIATION);
+  const tensors = [
+    model.tied ? { ...head, name: "token_embd.weight" } : matrix("token_embd.weight", hidden, vocab),
+    norm("output_norm.weight", hidden),
+  ];
+  if (!model.tied) tensors.push(head);
+  if (model.ropeScaling === "llama3") tensors.push(ropeFactors(headDim));
+  for (let layer = 0; layer < model.layers; layer++) {
+    const block = `blk.${layer}`;
+    tensors.push(
+      norm(`${block}.attn_norm.weight`, hidden),
+      matrix(`${block}.attn_q.weight`, hidden, heads * headDim),
+      matrix(`${block}.attn_k.weight`, hidden, kvHeads * headDim),
+      matrix(`${block}.attn_v.weight`, hidden, kvHeads * headDim),
+      matrix(`${block}.attn_output.weight`, heads * headDim, hidden),
+      norm(`${block}.ffn_norm.weight`, hidden),
+      matrix(`${block}.ffn_gate.weight`, hidden, feedForward),
+      matrix(`${block}.ffn_up.weight`, hidden, feedForward),
+      // Gated activations are about half as large as what they are made of.
+      matrix(`${block}.ffn_down.weight`, feedForward, hidden, 2),
+    );
+    if (architecture === "qwen2") {
+      for (const [part, count] of [["q", heads] as const, ["k", kvHeads] as const, ["v", kvHeads] as const]) {
+        const name = `${block}.attn_${part}.bias`;
+        tensors.push(randomTensor(model, name, [count * headDim], { deviation: 0.5 }));
+      }
+    }
+    if (architecture === "qwen3") {
+      tensors.push(
+        norm(`${block}.attn_q_norm.weight`, headDim),
+        norm(`${block}.attn_k_norm.weight`, headDim),
+      );
+    }
+  }
+  return tensors;
+}
+
+/** Matrices have the model's type, vectors are F32. */
+function randomTensor(
+  { type, seed }: Model,
+  name: string,
+  shape: readonly number[],
+  { mean = 0, deviation }: { mean?: number; deviation: number },
+): GgufTensor {
+  const [cols, rows = 1] = shape;
+  const tensorType = shape.length === 1 ? "F32" : type;
+  const data = function* (): Generator<Uint8Array, void, void> {
+    const { normal } = createRandom(seedOf(seed, name));
+    const rowsAtOnce = Math.max(1, Math.floor(PIECE_WEIGHTS / cols));
+    for (let row = 0; row < rows; row += rowsAtOnce) {
+      const values = new Float32Array(cols * Math.min(rowsAtOnce, rows - row));
+      for (let index = 0; index < values.length; index++) values[index] = mean + deviation * normal();
+      yield encodeWeights(tensorType, values);
+    }
+  };
+  return { name, type: tensorType, shape, data };
+}
+
+/** Divides each rotation frequency: 1 for the fast first half, up to 8 for the slowest, as Llama 3.1 files do. */
+function ropeFactors(headDim: number): GgufTensor {
+  const count = headDim / 2;
+  const factors = Float32Array.from({ length: count }, (_, index) =>
+    index < count / 2 ? 1 : 1 + (7 * (index + 1 - count / 2)) / (count / 2),
+  );
+  return {
+    name: "rope_freqs.weight",
+    type: "F32",
+    shape: [count],
+    data: () => [encodeWeights("F32", factors)],
+  };
+}
