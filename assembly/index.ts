@@ -1,0 +1,21 @@
+/**
+ * The whole ABI. Pointers and counts in, numbers out; no imports, no allocation. Memory from __heap_base on belongs to
+ * the host; f32 buffers are 16-byte aligned and padded to 16 bytes.
+ */
+
+/** Raised when a signature or layout changes, so that a stale binary is noticed at load. */
+export function abi(): i32 {
+  return 1;
+}
+
+export { probe } from "./lib/probe";
+export { stream_read } from "./lib/stream";
+
+export { input_bytes, matmul, pack_tile, prepare, tile_bytes, unpack_row } from "./matmul/bands";
+
+export { rms_norm } from "./layer/norm";
+export { rope } from "./layer/rope";
+export { attention, kv_bytes, store_kv } from "./layer/attention";
+export { add, swiglu } from "./layer/activation";
+
+export { argmax, log_sum_exp, softmax } from "./sample/row";

@@ -1,0 +1,69 @@
+/**
+ * half: 16-bit floats to f32 and back.
+ *
+ * A half h and the float with the bits (sign | exponent and mantissa << 13) differ by the factor 2^112 exactly, subnormals
+ * included. Kernels multiply by it once per block (or fold it into another factor) and skip a conversion per weight.
+ * The factor maps infinities and NaN to large finite numbers: stored weights have none (checked at load).
+ */
+
+/** 2^112: true value = raw value · HALF_SCALE. */
+// @ts-ignore: decorator
+@inline
+export const HALF_SCALE: f32 = reinterpret<f32>(0x77800000);
+
+const RAW_MASK: i32 = 0x8fffe000;
+
+/** The even halves (low 16 bits) of 4 lanes, raw. */
+// @ts-ignore: decorator
+@inline
+export function raw_even(halves: v128): v128 {
+  return v128.and(i32x4.shr_s(i32x4.shl(halves, 16), 3), i32x4.splat(RAW_MASK));
+}
+
+/** The odd halves (high 16 bits) of 4 lanes, raw. */
+// @ts-ignore: decorator
+@inline
+export function raw_odd(halves: v128): v128 {
+  return v128.and(i32x4.shr_s(halves, 3), i32x4.splat(RAW_MASK));
+}
+
+/** 4 consecutive halves at `source`, raw. */
+// @ts-ignore: decorator
+@inline
+export function raw_load4(source: usize): v128 {
+  return v128.and(i32x4.shl(v128.load16x4_s(source), 13), i32x4.splat(RAW_MASK));
+}
+
+/** 4 consecutive halves at `source` as f32. */
+// @ts-ignore: decorator
+@inline
+export function load_half4(source: usize): v128 {
+  return f32x4.mul(raw_load4(source), f32x4.splat(HALF_SCALE));
+}
+
+/** One half as f32. */
+// @ts-ignore: decorator
+@inline
+export function half_to_f32(half: u32): f32 {
+  return reinterpret<f32>(((half & 0x7fff) << 13) | ((half & 0x8000) << 16)) * HALF_SCALE;
+}
+
+/** Stores 4 lanes as halves, rounded to nearest even; beyond ±65504 saturates. */
+// @ts-ignore: decorator
+@inline
+export function store_half4(target: usize, values: v128): void {
+  const limit_f32x4 = f32x4.splat(65504);
+  const magnitude_f32x4 = f32x4.pmin(f32x4.abs(values), limit_f32x4);
+  const sign = v128.and(values, i32x4.splat(0x80000000));
+  // Adding 2^(e+13) makes the f32 adder round at the half's last bit; below 2^-14 that bit is fixed at 2^-24.
+  const exponent = v128.and(magnitude_f32x4, i32x4.splat(0x7f800000));
+  const anchor = i32x4.add(i32x4.max_s(exponent, i32x4.splat(0x38800000)), i32x4.splat(13 << 23));
+  const rounded_f32x4 = f32x4.sub(f32x4.add(magnitude_f32x4, anchor), anchor);
+  const raw = i32x4.shr_u(f32x4.mul(rounded_f32x4, f32x4.splat(reinterpret<f32>(0x07800000))), 13);
+  const halves = v128.or(raw, i32x4.shr_u(sign, 16));
+  v128.store64_lane(
+    target,
+    i8x16.shuffle(halves, halves, 0, 1, 4, 5, 8, 9, 12, 13, 0, 1, 4, 5, 8, 9, 12, 13),
+    0,
+  );
+}

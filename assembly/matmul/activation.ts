@@ -1,0 +1,146 @@
+/**
+ * activation: the right-hand side of a quantised matmul, rounded to 14 bits and laid out for the kernels.
+ *
+ *     step[b]  =  max |x[k]| / 8191 over block b of 32       code[k]  =  round(x[k] / step[b])  in −8191 … 8191
+ *
+ * 14 bits, not 8: rounding to int8 costs 2e-4 nats of KL on a small model (what llama.cpp pays), 14 bits 3e-7, and the
+ * integer dots of the kernels stay exact either way.
+ *
+ * Layout    columns come in groups: as many fours as there are, then ones. A group of G columns holds 256 bytes of codes
+ *           per block; then the steps (f32, G a block), already times 2^112 so that raw half scales can be multiplied
+ *           without conversion; then −8·Σ code (i32, G a block), the offset of 4-bit weights.
+ *           Every 4 bytes of codes fill 16: those of the four columns side by side or, in a group of one, repeated, so
+ *           that one plain load brings what all rows of a tile are multiplied with (a splat costs two operations).
+ *             relaxed  8 groups of high bytes (code >> 7, plus 64 for q8_0), 8 groups of low bytes (code & 127)
+ *             plain    q8_0: 8 groups of 4 halves, in order of k
+ *                      q4_0: 4 · 4 pairs of halves, paired as the nibbles of a 16-bit lane are: (4c, 4c+2),
+ *                      (16+4c, 16+4c+2), (4c+1, 4c+3), (16+4c+1, 16+4c+3)
+ * Accuracy  round to nearest, ties to even. A block below 1e-30 becomes zero; NaN and infinity spoil their block only.
+ * Cost      one pass, once per input, shared by all matrices that read it.
+ */
+import { RELAXED, max_lanes, splat0, splat1, splat2, splat3 } from "../lib/lanes";
+import { HALF_SCALE } from "../lib/half";
+
+/** Largest magnitude of a code. */
+const LEVELS: f32 = 8191;
+
+/** 32 codes of the block at hand, i16. */
+const CODES: usize = memory.data(64, 16);
+
+/** Bytes of one group of `columns` columns (1 or 4), `blocks` blocks long. */
+// @ts-ignore: decorator
+@inline
+export function group_bytes(blocks: usize, columns: usize): usize {
+  return blocks * (256 + columns * 8);
+}
+
+/** Writes one column of its group. `four_bit` chooses the layout of q4_0. */
+export function quantize_column(
+  x: usize,
+  group: usize,
+  blocks: usize,
+  columns: usize,
+  column: usize,
+  four_bit: bool,
+): void {
+  const single = columns == 1;
+  let codes = group + column * (RELAXED || four_bit ? 4 : 8);
+  let steps = group + blocks * 256 + column * 4;
+  const offsets_from_steps = blocks * columns * 4;
+  for (let block: usize = 0; block < blocks; block++) {
+    const largest = block_max(x);
+    const usable = largest > 1e-30;
+    const sum = round_block(x, usable ? LEVELS / largest : 0);
+    store<f32>(steps, usable ? (largest / LEVELS) * HALF_SCALE : largest * 0);
+    store<i32>(steps + offsets_from_steps, -8 * sum);
+    if (RELAXED) store_bytes(codes, single, four_bit ? 0 : 64);
+    else if (four_bit) store_nibble_pairs(codes, single);
+    else store_quads(codes, single);
+    codes += 256;
+    steps += columns * 4;
+    x += 128;
+  }
+}
+
+function block_max(x: usize): f32 {
+  let max_f32x4 = f32x4.abs(v128.load(x));
+  for (let k: usize = 16; k < 128; k += 16) max_f32x4 = f32x4.max(max_f32x4, f32x4.abs(v128.load(x + k)));
+  return max_lanes(max_f32x4);
+}
+
+/** Rounds 32 values into CODES, returns their sum. */
+function round_block(x: usize, inverse: f32): i32 {
+  const inverse_f32x4 = f32x4.splat(inverse);
+  let sum_i32x4 = i32x4.splat(0);
+  for (let k: usize = 0; k < 64; k += 16) {
+    const a_f32x4 = f32x4.nearest(f32x4.mul(v128.load(x + k * 2), inverse_f32x4));
+    const b_f32x4 = f32x4.nearest(f32x4.mul(v128.load(x + k * 2, 16), inverse_f32x4));
+    const a_i32x4 = i32x4.trunc_sat_f32x4_s(a_f32x4);
+    const b_i32x4 = i32x4.trunc_sat_f32x4_s(b_f32x4);
+    sum_i32x4 = i32x4.add(sum_i32x4, i32x4.add(a_i32x4, b_i32x4));
+    v128.store(CODES + k, i16x8.narrow_i32x4_s(a_i32x4, b_i32x4));
+  }
+  return (
+    i32x4.extract_lane(sum_i32x4, 0) +
+    i32x4.extract_lane(sum_i32x4, 1) +
+    i32x4.extract_lane(sum_i32x4, 2) +
+    i32x4.extract_lane(sum_i32x4, 3)
+  );
+}
+
+function store_bytes(target: usize, single: bool, bias: i16): void {
+  const bias_i16x8 = i16x8.splat(bias);
+  const low_mask = i16x8.splat(127);
+  for (let k: usize = 0; k < 64; k += 32) {
+    const a = v128.load(CODES + k);
+    const b = v128.load(CODES + k, 16);
+    const high = i8x16.narrow_i16x8_s(
+      i16x8.add(i16x8.shr_s(a, 7), bias_i16x8),
+      i16x8.add(i16x8.shr_s(b, 7), bias_i16x8),
+    );
+    const low = i8x16.narrow_i16x8_s(v128.and(a, low_mask), v128.and(b, low_mask));
+    store_lanes(target, single, high);
+    store_lanes(target + 128, single, low);
+    target += 64;
+  }
+}
+
+/** A quad of halves fills 8 bytes: a group of one repeats it once, four columns take 32 bytes. */
+function store_quads(target: usize, single: bool): void {
+  for (let k: usize = 0; k < 64; k += 8) {
+    const quad = load<u64>(CODES + k);
+    store<u64>(target, quad);
+    if (single) store<u64>(target, quad, 8);
+    target += single ? 16 : 32;
+  }
+}
+
+function store_nibble_pairs(target: usize, single: bool): void {
+  for (let k: usize = 0; k < 32; k += 8) {
+    const first = v128.load64_zero(CODES + k);
+    const second = v128.load64_zero(CODES + k, 32);
+    store_lanes(
+      target,
+      single,
+      i8x16.shuffle(first, second, 0, 1, 4, 5, 16, 17, 20, 21, 2, 3, 6, 7, 18, 19, 22, 23),
+    );
+    target += 64;
+  }
+}
+
+/** Lane i goes 16·i bytes on, alone or repeated. */
+// @ts-ignore: decorator
+@inline
+function store_lanes(target: usize, single: bool, lanes: v128): void {
+  if (single) {
+    v128.store(target, splat0(lanes));
+    v128.store(target, splat1(lanes), 16);
+    v128.store(target, splat2(lanes), 32);
+    v128.store(target, splat3(lanes), 48);
+  } else {
+    v128.store32_lane(target, lanes, 0);
+    v128.store32_lane(target, lanes, 1, 16);
+    v128.store32_lane(target, lanes, 2, 32);
+    v128.store32_lane(target, lanes, 3, 48);
+  }
+}
