@@ -8,6 +8,11 @@ export function abi(): i32 {
   return 1;
 }
 
+/** First address that is the host's. */
+export function heap_base(): usize {
+  return __heap_base;
+}
+
 export { probe } from "./lib/probe";
 export { stream_read } from "./lib/stream";
 

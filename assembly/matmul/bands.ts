@@ -40,21 +40,35 @@ export function tile_bytes(format: i32, cols: usize): usize {
 
 /** Bytes of the laid-out input of `columns` columns. */
 export function input_bytes(format: i32, cols: usize, columns: usize): usize {
-  if (format == Q8_0 || format == Q4_0) return group_bytes(cols >> 5, columns);
-  return float_group_bytes(cols, columns);
+  return (columns >> 2) * group_of(format, cols, 4) + (columns & 3) * group_of(format, cols, 1);
 }
 
-/** Lays out `columns` columns of x, (columns, cols) f32, as `matmul` of the same format reads them. */
-export function prepare(format: i32, x: usize, input: usize, cols: usize, columns: usize): void {
+/** Bytes of one group of 1 or 4 columns. */
+// @ts-ignore: decorator
+@inline
+function group_of(format: i32, cols: usize, width: usize): usize {
+  if (format == Q8_0 || format == Q4_0) return group_bytes(cols >> 5, width);
+  return float_group_bytes(cols, width);
+}
+
+/** Lays out `columns` columns of x, (columns, cols) f32, columns `x_stride` bytes apart, as `matmul` of the same format reads them. */
+export function prepare(
+  format: i32,
+  x: usize,
+  x_stride: usize,
+  input: usize,
+  cols: usize,
+  columns: usize,
+): void {
   while (columns > 0) {
     const width: usize = columns >= 4 ? 4 : 1;
     for (let column: usize = 0; column < width; column++) {
       if (format == Q8_0 || format == Q4_0) {
         quantize_column(x, input, cols >> 5, width, column, format == Q4_0);
       } else prepare_float(format, x, input, cols, width, column);
-      x += cols * 4;
+      x += x_stride;
     }
-    input += input_bytes(format, cols, width);
+    input += group_of(format, cols, width);
     columns -= width;
   }
 }
@@ -140,7 +154,7 @@ function step(
         to += out_stride;
       }
     }
-    input += input_bytes(format, cols, 4);
+    input += group_of(format, cols, 4);
     out += out_stride * 4;
   }
   for (; columns > 0; --columns) {
@@ -151,7 +165,7 @@ function step(
     for (let stream: usize = 0; stream < streams; stream++) {
       v128.store(out + stream * out_step, v128.load(ACCUMULATORS + stream * 16));
     }
-    input += input_bytes(format, cols, 1);
+    input += group_of(format, cols, 1);
     out += out_stride;
   }
 }

@@ -95,7 +95,14 @@ export interface Backend {
   rope(
     x: Floats,
     table: Floats,
-    shape: { position: number; columns: number; heads: number; headDim: number; rotary: number; pairs: RopePairs },
+    shape: {
+      position: number;
+      columns: number;
+      heads: number;
+      headDim: number;
+      rotary: number;
+      pairs: RopePairs;
+    },
   ): void;
   /** Appends keys and values, each (columns, kvHeads, headDim), from `position` on, rounded to f16. */
   storeKv(cache: KvCache, key: Floats, value: Floats, position: number, columns: number): void;

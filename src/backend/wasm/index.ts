@@ -1,0 +1,248 @@
+/**
+ * The Wasm backend: the kernels of assembly/ over one linear memory. Handles are addresses; every call is synchronous.
+ */
+import type { WeightType } from "../../format/blocks.ts";
+import type { Backend, Floats, KvCache, Matrix, MatrixWriter } from "../backend.ts";
+import { stride } from "../backend.ts";
+import { Arena } from "./arena.ts";
+import type { Exports } from "./exports.ts";
+import { type Build, instantiate } from "./instantiate.ts";
+import { FORMAT_IDS, type PackedMatrix, PackingWriter, packedBytes } from "./matrix.ts";
+
+/** Columns that one matmul call lays out at once: bounds the scratch memory, and fits the second-level cache. */
+const COLUMNS_AT_ONCE = 32;
+
+const MAX_BYTES = 4096 * 2 ** 20 - 65_536;
+
+interface WasmFloats extends Floats {
+  readonly address: number;
+}
+
+interface WasmKvCache extends KvCache {
+  readonly keys: number;
+  readonly values: number;
+}
+
+export interface WasmBackendOptions {
+  /** Which build `module` is. Default "simd". */
+  build?: Build;
+  /** Ceiling of the linear memory. Default: what 32-bit addresses reach. */
+  maxBytes?: number;
+}
+
+/**
+ * A backend over a compiled kernel module.
+ *
+ * @throws {UnsupportedError} If the module is not usable here; another build may be.
+ *
+ * @example
+ * ```ts
+ * const backend = createWasmBackend(await WebAssembly.compile(bytes), { build: "simd", maxBytes: 100 << 20 });
+ * ```
+ */
+export function createWasmBackend(module: WebAssembly.Module, options: WasmBackendOptions = {}): Backend {
+  const build = options.build ?? "simd";
+  return new WasmBackend(
+    instantiate(module, build),
+    build,
+    Math.min(options.maxBytes ?? MAX_BYTES, MAX_BYTES),
+  );
+}
+
+class WasmBackend implements Backend {
+  readonly name = "wasm";
+  readonly build: Build;
+  readonly #kernels: Exports;
+  readonly #arena: Arena;
+  /** Scratch for laid-out inputs and attention scores: grows to the largest need, is never zeroed. */
+  #scratch = { address: 0, bytes: 0 };
+
+  constructor(kernels: Exports, build: Build, maxBytes: number) {
+    this.#kernels = kernels;
+    this.build = build;
+    this.#arena = new Arena(kernels.memory, kernels.heap_base(), maxBytes);
+  }
+
+  get usedBytes(): number {
+    return this.#arena.usedBytes;
+  }
+
+  get maxBytes(): number {
+    return this.#arena.maxBytes;
+  }
+
+  reserve(bytes: number): void {
+    this.#arena.reserve(bytes);
+  }
+
+  floats(length: number): WasmFloats {
+    return { address: this.#arena.allocate(stride(length) * 4), length };
+  }
+
+  slice(x: Floats, start: number, length: number): WasmFloats {
+    return { address: address(x) + start * 4, length };
+  }
+
+  write(x: Floats, values: Float32Array): void {
+    new Float32Array(this.#kernels.memory.buffer, address(x), x.length).set(values);
+  }
+
+  read(x: Floats): Float32Array {
+    return new Float32Array(this.#kernels.memory.buffer, address(x), x.length);
+  }
+
+  matrixBytes(type: WeightType, rows: number, cols: number): number {
+    return packedBytes(this.#kernels, type, rows, cols);
+  }
+
+  matrix(type: WeightType, rows: number, cols: number): MatrixWriter {
+    return new PackingWriter(this.#kernels, this.#arena, type, rows, cols);
+  }
+
+  kvBytes(capacity: number, kvHeads: number, headDim: number): number {
+    return 2 * this.#kernels.kv_bytes(capacity, kvHeads, headDim);
+  }
+
+  kvCache(capacity: number, kvHeads: number, headDim: number): WasmKvCache {
+    const bytes = this.#kernels.kv_bytes(capacity, kvHeads, headDim);
+    const keys = this.#arena.allocate(bytes * 2);
+    return { keys, values: keys + bytes, capacity, kvHeads, headDim };
+  }
+
+  free(handle: Floats | Matrix | KvCache): void {
+    this.#arena.free("keys" in handle ? (handle as WasmKvCache).keys : address(handle as Floats));
+  }
+
+  /** The instance and its memory go when the last reference does; there is nothing to release by hand. */
+  close(): void {}
+
+  embed(out: Floats, weights: Matrix, tokens: ArrayLike<number>): void {
+    const { address: tiles, type, cols } = weights as PackedMatrix;
+    for (let i = 0; i < tokens.length; i++) {
+      this.#kernels.unpack_row(FORMAT_IDS[type], tiles, tokens[i], address(out) + i * stride(cols) * 4, cols);
+    }
+  }
+
+  matmul(x: Floats, columns: number, products: readonly { weights: Matrix; out: Floats }[]): void {
+    const cols = products[0].weights.cols;
+    const xStride = stride(cols) * 4;
+    for (let first = 0; first < columns; first += COLUMNS_AT_ONCE) {
+      const some = Math.min(COLUMNS_AT_ONCE, columns - first);
+      let prepared: WeightType | undefined;
+      let input = 0;
+      for (const { weights, out } of products) {
+        const format = FORMAT_IDS[weights.type];
+        if (weights.type !== prepared) {
+          input = this.#scratchOf(this.#kernels.input_bytes(format, cols, some));
+          this.#kernels.prepare(format, address(x) + first * xStride, xStride, input, cols, some);
+          prepared = weights.type;
+        }
+        const outStride = stride(weights.rows) * 4;
+        this.#kernels.matmul(
+          format,
+          (weights as PackedMatrix).address,
+          input,
+          address(out) + first * outStride,
+          outStride,
+          weights.rows,
+          cols,
+          some,
+        );
+      }
+    }
+  }
+
+  rmsNorm(out: Floats, x: Floats, weight: Floats, size: number, count: number, epsilon: number): void {
+    this.#kernels.rms_norm(address(x), address(weight), address(out), size, count, epsilon);
+  }
+
+  add(x: Floats, y: Floats, count: number): void {
+    this.#kernels.add(address(x), address(y), count);
+  }
+
+  addBias(x: Floats, bias: Floats, size: number, columns: number): void {
+    for (let column = 0; column < columns; column++) {
+      this.#kernels.add(address(x) + column * stride(size) * 4, address(bias), size);
+    }
+  }
+
+  swiglu(out: Floats, gate: Floats, up: Floats, count: number): void {
+    this.#kernels.swiglu(address(gate), address(up), address(out), count);
+  }
+
+  rope(x: Floats, table: Floats, shape: Parameters<Backend["rope"]>[2]): void {
+    const { position, columns, heads, headDim, rotary, pairs } = shape;
+    const halfSplit = pairs === "half-split" ? 1 : 0;
+    for (let column = 0; column < columns; column++) {
+      this.#kernels.rope(
+        address(x) + column * heads * headDim * 4,
+        address(table) + (position + column) * rotary * 4,
+        heads,
+        headDim,
+        rotary,
+        halfSplit,
+      );
+    }
+  }
+
+  storeKv(cache: KvCache, key: Floats, value: Floats, position: number, columns: number): void {
+    const { keys, values, capacity, kvHeads, headDim } = cache as WasmKvCache;
+    for (let column = 0; column < columns; column++) {
+      const offset = column * kvHeads * headDim * 4;
+      this.#kernels.store_kv(
+        address(key) + offset,
+        address(value) + offset,
+        keys,
+        values,
+        position + column,
+        capacity,
+        kvHeads,
+        headDim,
+      );
+    }
+  }
+
+  attention(out: Floats, q: Floats, cache: KvCache, shape: Parameters<Backend["attention"]>[3]): void {
+    const { keys, values, capacity, kvHeads, headDim } = cache as WasmKvCache;
+    const { position, columns, heads, scale } = shape;
+    const scores = this.#scratchOf(stride(capacity) * 4 * 4);
+    this.#kernels.attention(
+      address(q),
+      keys,
+      values,
+      address(out),
+      scores,
+      position,
+      columns,
+      capacity,
+      heads,
+      kvHeads,
+      headDim,
+      scale,
+    );
+  }
+
+  argmax(x: Floats, count: number): number {
+    return this.#kernels.argmax(address(x), count) >>> 0;
+  }
+
+  logSumExp(x: Floats, count: number): number {
+    return this.#kernels.log_sum_exp(address(x), count);
+  }
+
+  softmax(out: Floats, x: Floats, count: number): void {
+    this.#kernels.softmax(address(x), address(out), count);
+  }
+
+  #scratchOf(bytes: number): number {
+    if (bytes > this.#scratch.bytes) {
+      if (this.#scratch.bytes > 0) this.#arena.free(this.#scratch.address);
+      this.#scratch = { address: this.#arena.allocate(bytes), bytes };
+    }
+    return this.#scratch.address;
+  }
+}
+
+function address(x: Floats | Matrix): number {
+  return (x as WasmFloats).address;
+}

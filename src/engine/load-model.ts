@@ -1,0 +1,153 @@
+/**
+ * loadModel: from bytes to a model that can decode.
+ *
+ *     header  →  what is it, can it run, what will it take  →  reserve that memory at once  →  stream the tensors
+ */
+import type { Backend } from "../backend/backend.ts";
+import { createReferenceBackend } from "../backend/reference/index.ts";
+import { ABI_VERSION } from "../backend/wasm/exports.ts";
+import { createWasmBackend } from "../backend/wasm/index.ts";
+import { prefersRelaxed } from "../backend/wasm/instantiate.ts";
+import { expectInteger, grouped, UnsupportedError } from "../errors.ts";
+import { type ByteInput, ByteReader } from "../format/bytes.ts";
+import { Fingerprint } from "../format/fingerprint.ts";
+import { type Gguf, type Metadata, readGguf } from "../format/gguf.ts";
+import { metadataString } from "../format/metadata.ts";
+import { type LlamaConfig, readLlamaConfig } from "../model/config.ts";
+import { Llama } from "../model/llama.ts";
+import { tableLength } from "../model/rope-table.ts";
+import { planTensors, type TensorPlan } from "../model/tensors.ts";
+import { createTokenizer } from "../model/tokenizer.ts";
+import { loadWeights, weightBytes } from "../model/weights.ts";
+import { LocalModel } from "./local-model.ts";
+import type { Model } from "./model.ts";
+import { sessionBytes } from "./session.ts";
+
+/** The compiled kernels. Whoever knows the platform finds them: see node.ts, web.ts, workerd.ts. */
+export interface KernelModules {
+  readonly simd: WebAssembly.Module;
+  /** Left out where the engine does not compile it. */
+  readonly relaxed?: WebAssembly.Module;
+}
+
+export interface LoadOptions {
+  /** Needed for the wasm backend. The entries of the platforms fill it in. */
+  modules?: KernelModules;
+  /** Default "wasm". "reference" is plain TypeScript: slow, and the definition of what the others compute. */
+  backend?: "wasm" | "reference";
+  /** Which kernels. Default "auto": relaxed where it is right and faster. */
+  build?: "auto" | "simd" | "relaxed";
+  /** Default: `general.name` of the file, else "model". */
+  name?: string;
+  /** Called as bytes arrive; `total` is undefined where the source does not say. */
+  onProgress?: (loaded: number, total: number | undefined) => void;
+  signal?: AbortSignal;
+  /** Ceiling for weights, caches and scratch together. Default: what the backend can address. */
+  maxMemoryBytes?: number;
+  /** Most positions of a sequence. Default: the model's own, at most 4,096. */
+  contextLength?: number;
+}
+
+const DEFAULT_CONTEXT = 4096;
+
+/** Positions that must fit beside the weights, or loading is refused. */
+const LEAST_CONTEXT = 64;
+
+/** Bytes of kernels' static data and of scratch that grows with use. */
+const SLACK_BYTES = 1 << 20;
+
+/**
+ * Loads a GGUF model of the llama family (llama, qwen2, qwen3; F32, F16, BF16, Q8_0, Q4_0).
+ *
+ * The file streams through: at no time is more held than the packed weights and one chunk of the input.
+ *
+ * @param input Bytes, a stream, a Blob or File, or a Response.
+ * @throws {UnsupportedError} For a file that is fine but cannot run here; the message says what is missing.
+ * @throws {RangeError | TypeError} For a file that is broken, or one that needs more memory than allowed.
+ * @throws {DOMException} AbortError, when `signal` fires.
+ */
+export async function loadModel(input: ByteInput, options: LoadOptions = {}): Promise<Model> {
+  const started = performance.now();
+  const { onProgress, signal } = options;
+  const reader = ByteReader.from(input, { onProgress, signal });
+  try {
+    const gguf = await readGguf(reader);
+    const config = readLlamaConfig(gguf.metadata);
+    const plan = planTensors(gguf, config);
+    const tokenizer = createTokenizer(gguf.metadata);
+    if (tokenizer.vocab > plan.vocab) {
+      throw new RangeError(
+        `Cannot load model: the tokenizer has ${grouped(tokenizer.vocab)} tokens, the embedding ${grouped(plan.vocab)} rows`,
+      );
+    }
+    const contextLength = contextOf(config, options.contextLength);
+    const backend = createBackend(options);
+    const needs = memoryNeeds(backend, config, plan, contextLength);
+    backend.reserve(
+      needs.weights +
+        needs.working +
+        sessionBytes(backend, { config, vocab: plan.vocab }, Math.min(contextLength, LEAST_CONTEXT)),
+    );
+    const fingerprint = new Fingerprint();
+    fingerprint.addText(`${backend.name} ${ABI_VERSION} ${config.architecture}`);
+    const weights = await loadWeights(backend, reader, plan, config, fingerprint);
+    const model = new Llama(backend, config, weights, contextLength);
+    return new LocalModel(backend, model, gguf.metadata, tokenizer, {
+      name: options.name ?? fileName(gguf.metadata),
+      contextLength,
+      fingerprint: `ew-${fingerprint}`,
+      weightBytes: needs.weights,
+      loadMs: Math.round((performance.now() - started) * 1000) / 1000,
+    });
+  } finally {
+    await reader.close();
+  }
+}
+
+/** Bytes a model takes in a backend, without sessions. */
+export function memoryNeeds(
+  backend: Backend,
+  config: LlamaConfig,
+  plan: TensorPlan,
+  contextLength: number,
+): { weights: number; working: number } {
+  const working = 4 * (Llama.workingLength(config) + tableLength(config.rope, contextLength)) + SLACK_BYTES;
+  return { weights: weightBytes(backend, plan) + 64 * plan.tensors.size, working };
+}
+
+/** What `edgewise inspect` shows: the parts of loading that need no weights. */
+export function planModel(gguf: Gguf): { config: LlamaConfig; plan: TensorPlan } {
+  const config = readLlamaConfig(gguf.metadata);
+  const plan = planTensors(gguf, config);
+  createTokenizer(gguf.metadata);
+  return { config, plan };
+}
+
+export function contextOf(config: LlamaConfig, asked: number | undefined): number {
+  if (asked === undefined) return Math.min(config.contextLength, DEFAULT_CONTEXT);
+  return expectInteger("contextLength", asked, 1, config.contextLength);
+}
+
+function createBackend({ backend = "wasm", build = "auto", modules, maxMemoryBytes }: LoadOptions): Backend {
+  const maxBytes = maxMemoryBytes;
+  if (backend === "reference") return createReferenceBackend({ maxBytes });
+  if (backend !== "wasm") throw new RangeError(`"backend" must be "wasm" or "reference", got "${backend}"`);
+  if (!["auto", "simd", "relaxed"].includes(build)) {
+    throw new RangeError(`"build" must be "auto", "simd" or "relaxed", got "${build}"`);
+  }
+  if (modules === undefined) throw new TypeError('"modules" must hold the compiled kernels, got undefined');
+  const { simd, relaxed } = modules;
+  if (build === "relaxed") {
+    if (relaxed === undefined)
+      throw new UnsupportedError("Cannot use the relaxed build: this engine has no relaxed SIMD");
+    return createWasmBackend(relaxed, { build, maxBytes });
+  }
+  if (build === "auto" && relaxed !== undefined && prefersRelaxed(relaxed)) {
+    return createWasmBackend(relaxed, { build: "relaxed", maxBytes });
+  }
+  return createWasmBackend(simd, { build: "simd", maxBytes });
+}
+
+function fileName(metadata: Metadata): string {
+  return metadataString(metadata, "general.name", { default: "" }) || "model";
+}

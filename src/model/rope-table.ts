@@ -1,0 +1,65 @@
+/**
+ * rope-table: cosines and sines of every position, made as positions are reached.
+ *
+ *     angle[p, i]  =  p / factor / scaling[i] · base^(−2i / rotary)        i = 0 … rotary/2 − 1
+ *
+ * Angles are f64 and the functions our own (src/math.ts), so the table has the same bits in every engine.
+ *
+ * Source: Su et al. 2021, arXiv:2104.09864; linear scaling: Chen et al. 2023, arXiv:2306.15595; `scaling` is the
+ * tensor rope_freqs.weight of a GGUF (Llama 3).
+ */
+import type { Backend, Floats } from "../backend/backend.ts";
+import { cos, exp, log, sin } from "../math.ts";
+import type { RopeConfig } from "./config.ts";
+
+/** Positions computed at a time. */
+const STEP = 64;
+
+export class RopeTable {
+  /** (capacity, rotary): per position the cosines, then the sines. */
+  readonly values: Floats;
+  readonly #backend: Backend;
+  readonly #frequencies: Float64Array;
+  readonly #rotary: number;
+  readonly #capacity: number;
+  #filled = 0;
+
+  constructor(backend: Backend, rope: RopeConfig, capacity: number, scaling: Float32Array | null) {
+    this.#backend = backend;
+    this.#rotary = rope.rotary;
+    this.#capacity = capacity;
+    this.values = backend.floats(tableLength(rope, capacity));
+    const logBase = log(rope.base);
+    this.#frequencies = Float64Array.from({ length: rope.rotary / 2 }, (_, i) => {
+      const frequency = exp((-2 * i * logBase) / rope.rotary);
+      return frequency / rope.factor / (scaling?.[i] ?? 1);
+    });
+  }
+
+  /** Makes sure that positions below `end` are there. */
+  fill(end: number): void {
+    while (this.#filled < end) {
+      const first = this.#filled;
+      const some = Math.min(STEP, this.#capacity - first);
+      const rows = new Float32Array(some * this.#rotary);
+      for (let p = 0; p < some; p++) this.#fillRow(rows, p * this.#rotary, first + p);
+      // STEP is even and so is `rotary`: the slice starts at a multiple of four floats.
+      this.#backend.write(this.#backend.slice(this.values, first * this.#rotary, rows.length), rows);
+      this.#filled += some;
+    }
+  }
+
+  #fillRow(rows: Float32Array, at: number, position: number): void {
+    const half = this.#rotary / 2;
+    for (let i = 0; i < half; i++) {
+      const angle = position * this.#frequencies[i];
+      rows[at + i] = cos(angle);
+      rows[at + half + i] = sin(angle);
+    }
+  }
+}
+
+/** f32 values that a table of `capacity` positions takes. */
+export function tableLength(rope: RopeConfig, capacity: number): number {
+  return capacity * rope.rotary;
+}

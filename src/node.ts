@@ -1,0 +1,81 @@
+/**
+ * Edgewise for Node, Deno and Bun: models from files and URLs, kernels from beside this file.
+ *
+ * @example
+ * ```ts
+ * import { loadModel } from "edgewise";
+ *
+ * const model = await loadModel("models/edgewise-stories-q8_0.gguf");
+ * for await (const { text } of model.generate("Once upon a time", { maxTokens: 60, temperature: 0 })) {
+ *   process.stdout.write(text);
+ * }
+ * model.close();
+ * ```
+ */
+import { type FileHandle, open, readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type KernelModules, type LoadOptions, loadModel as load } from "./engine/load-model.ts";
+import type { Model } from "./engine/model.ts";
+import type { ByteInput } from "./format/bytes.ts";
+
+export * from "./index.ts";
+
+const FILE_CHUNK = 1 << 20;
+
+let modules: Promise<KernelModules> | undefined;
+
+/** The kernels of this installation, compiled once. */
+export function kernelModules(): Promise<KernelModules> {
+  modules ??= compileModules();
+  return modules;
+}
+
+/**
+ * Loads a model; see `loadModel` of engine/load-model.ts for the options and errors.
+ *
+ * @param input A path, a file: or http(s): URL, or anything that holds the bytes (Uint8Array, stream, Blob, Response).
+ */
+export async function loadModel(input: string | URL | ByteInput, options: LoadOptions = {}): Promise<Model> {
+  const withModules = { ...options, modules: options.modules ?? (await kernelModules()) };
+  if (!(typeof input === "string" || input instanceof URL)) return load(input, withModules);
+  const url = input instanceof URL ? input : /^(https?|file):\/\//.test(input) ? new URL(input) : undefined;
+  if (url && url.protocol !== "file:") return load(await fetch(url, { signal: options.signal }), withModules);
+  const path = url ? fileURLToPath(url) : (input as string);
+  return load(await openFile(path), { name: basename(path).replace(/\.gguf$/i, ""), ...withModules });
+}
+
+/** A file as a Response: a stream whose length is known. */
+export async function openFile(path: string): Promise<Response> {
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    return new Response(fileStream(file), { headers: { "content-length": String(size) } });
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+function fileStream(file: FileHandle): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const { bytesRead, buffer } = await file.read(new Uint8Array(FILE_CHUNK), 0, FILE_CHUNK);
+        if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead));
+        await file.close();
+        controller.close();
+      },
+      cancel: () => file.close(),
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+async function compileModules(): Promise<KernelModules> {
+  const read = async (name: string) => readFile(new URL(`../build/${name}.wasm`, import.meta.url));
+  const relaxedBytes = await read("relaxed");
+  const simd = await WebAssembly.compile(await read("simd"));
+  const relaxed = WebAssembly.validate(relaxedBytes) ? await WebAssembly.compile(relaxedBytes) : undefined;
+  return { simd, relaxed };
+}

@@ -1,0 +1,55 @@
+/**
+ * Edgewise for browsers and bundlers that follow `new URL(..., import.meta.url)`: kernels are fetched from beside this
+ * file, models from URLs, files that the user picked, or streams.
+ *
+ * @example
+ * ```ts
+ * const model = await loadModel("/models/stories.gguf", { onProgress: (loaded, total) => show(loaded / total) });
+ * ```
+ */
+import { type KernelModules, type LoadOptions, loadModel as load } from "./engine/load-model.ts";
+import type { Model } from "./engine/model.ts";
+import type { ByteInput } from "./format/bytes.ts";
+
+export * from "./index.ts";
+
+let modules: Promise<KernelModules> | undefined;
+
+/** The kernels, fetched and compiled once. */
+export function kernelModules(): Promise<KernelModules> {
+  modules ??= compileModules();
+  return modules;
+}
+
+/**
+ * Loads a model; see `loadModel` of engine/load-model.ts for the options and errors.
+ *
+ * @param input A URL, or anything that holds the bytes (File, Blob, Uint8Array, stream, Response).
+ */
+export async function loadModel(input: string | URL | ByteInput, options: LoadOptions = {}): Promise<Model> {
+  const withModules = { ...options, modules: options.modules ?? (await kernelModules()) };
+  if (!(typeof input === "string" || input instanceof URL)) return load(input, withModules);
+  return load(await fetch(input, { signal: options.signal }), withModules);
+}
+
+async function compileModules(): Promise<KernelModules> {
+  const simd = compile(await fetch(new URL("../build/simd.wasm", import.meta.url)));
+  const relaxedBytes = await bytesOf(await fetch(new URL("../build/relaxed.wasm", import.meta.url)));
+  const relaxed = WebAssembly.validate(relaxedBytes) ? await WebAssembly.compile(relaxedBytes) : undefined;
+  return { simd: await simd, relaxed };
+}
+
+async function compile(response: Response): Promise<WebAssembly.Module> {
+  return WebAssembly.compile(await bytesOf(response));
+}
+
+/** @throws {RangeError} If the answer is not a Wasm module: the usual trap is an HTML page for a missing file. */
+async function bytesOf(response: Response): Promise<ArrayBuffer> {
+  const bytes = await response.arrayBuffer();
+  const magic = Array.from(new Uint8Array(bytes, 0, Math.min(4, bytes.byteLength)));
+  if (response.ok && magic.join() === "0,97,115,109") return bytes;
+  const found = magic.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  throw new RangeError(
+    `Cannot load kernels: ${response.url} must be a Wasm module, got status ${response.status} and bytes ${found}`,
+  );
+}
