@@ -1,12 +1,15 @@
 /**
- * The one error class of our own; everything else is a built-in.
- *
  * TypeError means a value of the wrong kind, RangeError a value outside what is allowed, UnsupportedError
  * something valid that this host or this build cannot do. UnsupportedError is the only class that callers may
  * answer by trying something else (another build, another backend).
  */
 export class UnsupportedError extends Error {
   override name = "UnsupportedError";
+}
+
+/** What is asked for does not fit into the memory that is left now; it may once something else is closed. */
+export class MemoryError extends RangeError {
+  override name = "MemoryError";
 }
 
 /** 1234567 -> "1,234,567". Byte counts in messages are unreadable without it; locale-free on purpose. */
