@@ -70,69 +70,141 @@ function store_weights(out: usize, nibbles: v128, scale_f32x4: v128): void {
 
 /** One column. Leaves 4 sums per stream in ACCUMULATORS. */
 export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
+  if (RELAXED) q4_0_x1_relaxed(weights, stride, streams, group, blocks);
+  else q4_0_x1_plain(weights, stride, streams, group, blocks);
+}
+
+/** Four streams side by side: a vector of codes is loaded once for 16 rows, and the memory bus has four places to go. */
+// @ts-ignore: decorator
+@inline
+function q4_0_x1_relaxed(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
   const end = ACCUMULATORS + streams * 16;
   const low_nibbles = v128.load(LOW_NIBBLES);
+  let steps = group + blocks * 256;
+  let offsets = steps + blocks * 4;
+  for (let n = blocks; n > 0; --n) {
+    let tile_a = weights;
+    for (let sum = ACCUMULATORS; sum < end; sum += 64) {
+      // Where fewer than four are left the last one serves again: its surplus sums are never looked at.
+      const tile_b = sum + 16 < end ? tile_a + stride : tile_a;
+      const tile_c = sum + 32 < end ? tile_b + stride : tile_b;
+      const tile_d = sum + 48 < end ? tile_c + stride : tile_c;
+      let a_high = i32x4.splat(0),
+        b_high = a_high,
+        c_high = a_high,
+        d_high = a_high;
+      let a_low = v128.load32_splat(offsets),
+        b_low = a_low,
+        c_low = a_low,
+        d_low = a_low;
+      let pa = tile_a,
+        pb = tile_b,
+        pc = tile_c,
+        pd = tile_d,
+        x = group;
+      const stop = tile_a + 64;
+      do {
+        const wa = v128.load(pa, 8);
+        const wb = v128.load(pb, 8);
+        const wc = v128.load(pc, 8);
+        const wd = v128.load(pd, 8);
+        let na = v128.and(wa, low_nibbles);
+        let nb = v128.and(wb, low_nibbles);
+        let nc = v128.and(wc, low_nibbles);
+        let nd = v128.and(wd, low_nibbles);
+        let code = v128.load(x);
+        a_high = dot_bytes(a_high, code, na);
+        b_high = dot_bytes(b_high, code, nb);
+        c_high = dot_bytes(c_high, code, nc);
+        d_high = dot_bytes(d_high, code, nd);
+        code = v128.load(x, 128);
+        a_low = dot_bytes(a_low, code, na);
+        b_low = dot_bytes(b_low, code, nb);
+        c_low = dot_bytes(c_low, code, nc);
+        d_low = dot_bytes(d_low, code, nd);
+        na = v128.and(i16x8.shr_u(wa, 4), low_nibbles);
+        nb = v128.and(i16x8.shr_u(wb, 4), low_nibbles);
+        nc = v128.and(i16x8.shr_u(wc, 4), low_nibbles);
+        nd = v128.and(i16x8.shr_u(wd, 4), low_nibbles);
+        code = v128.load(x, 64);
+        a_high = dot_bytes(a_high, code, na);
+        b_high = dot_bytes(b_high, code, nb);
+        c_high = dot_bytes(c_high, code, nc);
+        d_high = dot_bytes(d_high, code, nd);
+        code = v128.load(x, 192);
+        a_low = dot_bytes(a_low, code, na);
+        b_low = dot_bytes(b_low, code, nb);
+        c_low = dot_bytes(c_low, code, nc);
+        d_low = dot_bytes(d_low, code, nd);
+        pa += 16;
+        pb += 16;
+        pc += 16;
+        pd += 16;
+        x += 16;
+      } while (pa < stop);
+      const step_f32x4 = v128.load32_splat(steps);
+      fold(sum, f32x4.mul(raw_load4(tile_a), step_f32x4), i32x4.add(i32x4.shl(a_high, 7), a_low));
+      fold(sum + 16, f32x4.mul(raw_load4(tile_b), step_f32x4), i32x4.add(i32x4.shl(b_high, 7), b_low));
+      fold(sum + 32, f32x4.mul(raw_load4(tile_c), step_f32x4), i32x4.add(i32x4.shl(c_high, 7), c_low));
+      fold(sum + 48, f32x4.mul(raw_load4(tile_d), step_f32x4), i32x4.add(i32x4.shl(d_high, 7), d_low));
+      tile_a = tile_d + stride;
+    }
+    weights += BLOCK_BYTES_Q4_0;
+    group += 256;
+    steps += 4;
+    offsets += 4;
+  }
+}
+
+/** Two streams side by side: four kinds of nibbles need four sums a stream. */
+// @ts-ignore: decorator
+@inline
+function q4_0_x1_plain(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
+  const end = ACCUMULATORS + streams * 16;
   const nibble0 = v128.load(FIRST_NIBBLES);
   const nibble1 = i16x8.shl(nibble0, 4);
   const nibble2 = i16x8.shl(nibble0, 8);
   let steps = group + blocks * 256;
   let offsets = steps + blocks * 4;
   for (let n = blocks; n > 0; --n) {
-    const step_f32x4 = v128.load32_splat(steps);
-    const offset = v128.load32_splat(offsets);
-    let tile = weights;
-    for (let sum = ACCUMULATORS; sum < end; sum += 16) {
-      let total: v128;
-      if (RELAXED) {
-        let high = i32x4.splat(0);
-        let low = offset;
-        let w = v128.load(tile, 8);
-        let lower = v128.and(w, low_nibbles);
-        let upper = v128.and(i16x8.shr_u(w, 4), low_nibbles);
-        high = dot_bytes(dot_bytes(high, v128.load(group), lower), v128.load(group, 64), upper);
-        low = dot_bytes(dot_bytes(low, v128.load(group, 128), lower), v128.load(group, 192), upper);
-        w = v128.load(tile, 24);
-        lower = v128.and(w, low_nibbles);
-        upper = v128.and(i16x8.shr_u(w, 4), low_nibbles);
-        high = dot_bytes(dot_bytes(high, v128.load(group, 16), lower), v128.load(group, 80), upper);
-        low = dot_bytes(dot_bytes(low, v128.load(group, 144), lower), v128.load(group, 208), upper);
-        w = v128.load(tile, 40);
-        lower = v128.and(w, low_nibbles);
-        upper = v128.and(i16x8.shr_u(w, 4), low_nibbles);
-        high = dot_bytes(dot_bytes(high, v128.load(group, 32), lower), v128.load(group, 96), upper);
-        low = dot_bytes(dot_bytes(low, v128.load(group, 160), lower), v128.load(group, 224), upper);
-        w = v128.load(tile, 56);
-        lower = v128.and(w, low_nibbles);
-        upper = v128.and(i16x8.shr_u(w, 4), low_nibbles);
-        high = dot_bytes(dot_bytes(high, v128.load(group, 48), lower), v128.load(group, 112), upper);
-        low = dot_bytes(dot_bytes(low, v128.load(group, 176), lower), v128.load(group, 240), upper);
-        total = i32x4.add(i32x4.shl(high, 7), low);
-      } else {
-        let w = v128.load(tile, 8);
-        let sum0 = dot_halves(offset, v128.and(w, nibble0), v128.load(group));
-        let sum1 = i32x4.dot_i16x8_s(v128.and(w, nibble1), v128.load(group, 16));
-        let sum2 = i32x4.dot_i16x8_s(v128.and(w, nibble2), v128.load(group, 32));
-        let sum3 = i32x4.dot_i16x8_s(i16x8.shr_u(w, 12), v128.load(group, 48));
-        w = v128.load(tile, 24);
-        sum0 = dot_halves(sum0, v128.and(w, nibble0), v128.load(group, 64));
-        sum1 = dot_halves(sum1, v128.and(w, nibble1), v128.load(group, 80));
-        sum2 = dot_halves(sum2, v128.and(w, nibble2), v128.load(group, 96));
-        sum3 = dot_halves(sum3, i16x8.shr_u(w, 12), v128.load(group, 112));
-        w = v128.load(tile, 40);
-        sum0 = dot_halves(sum0, v128.and(w, nibble0), v128.load(group, 128));
-        sum1 = dot_halves(sum1, v128.and(w, nibble1), v128.load(group, 144));
-        sum2 = dot_halves(sum2, v128.and(w, nibble2), v128.load(group, 160));
-        sum3 = dot_halves(sum3, i16x8.shr_u(w, 12), v128.load(group, 176));
-        w = v128.load(tile, 56);
-        sum0 = dot_halves(sum0, v128.and(w, nibble0), v128.load(group, 192));
-        sum1 = dot_halves(sum1, v128.and(w, nibble1), v128.load(group, 208));
-        sum2 = dot_halves(sum2, v128.and(w, nibble2), v128.load(group, 224));
-        sum3 = dot_halves(sum3, i16x8.shr_u(w, 12), v128.load(group, 240));
-        total = join(sum0, sum1, sum2, sum3);
-      }
-      const factor_f32x4 = f32x4.mul(raw_load4(tile), step_f32x4);
-      v128.store(sum, f32x4.add(v128.load(sum), f32x4.mul(f32x4.convert_i32x4_s(total), factor_f32x4)));
-      tile += stride;
+    let tile_a = weights;
+    for (let sum = ACCUMULATORS; sum < end; sum += 32) {
+      const tile_b = sum + 16 < end ? tile_a + stride : tile_a;
+      let a0 = v128.load32_splat(offsets),
+        b0 = a0;
+      let a1 = i32x4.splat(0),
+        a2 = a1,
+        a3 = a1,
+        b1 = a1,
+        b2 = a1,
+        b3 = a1;
+      let pa = tile_a,
+        pb = tile_b,
+        x = group;
+      const stop = tile_a + 64;
+      do {
+        const wa = v128.load(pa, 8),
+          wb = v128.load(pb, 8);
+        let code = v128.load(x);
+        a0 = dot_halves(a0, v128.and(wa, nibble0), code);
+        b0 = dot_halves(b0, v128.and(wb, nibble0), code);
+        code = v128.load(x, 16);
+        a1 = dot_halves(a1, v128.and(wa, nibble1), code);
+        b1 = dot_halves(b1, v128.and(wb, nibble1), code);
+        code = v128.load(x, 32);
+        a2 = dot_halves(a2, v128.and(wa, nibble2), code);
+        b2 = dot_halves(b2, v128.and(wb, nibble2), code);
+        code = v128.load(x, 48);
+        a3 = dot_halves(a3, i16x8.shr_u(wa, 12), code);
+        b3 = dot_halves(b3, i16x8.shr_u(wb, 12), code);
+        pa += 16;
+        pb += 16;
+        x += 64;
+      } while (pa < stop);
+      const step_f32x4 = v128.load32_splat(steps);
+      fold(sum, f32x4.mul(raw_load4(tile_a), step_f32x4), join(a0, a1, a2, a3));
+      fold(sum + 16, f32x4.mul(raw_load4(tile_b), step_f32x4), join(b0, b1, b2, b3));
+      tile_a = tile_b + stride;
     }
     weights += BLOCK_BYTES_Q4_0;
     group += 256;

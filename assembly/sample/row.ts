@@ -14,6 +14,7 @@ import { sum_lanes } from "../lib/lanes";
 
 export function argmax(row: usize, vocab: usize): u32 {
   const top = row_max(row, vocab);
+  if (top == -Infinity) return 0;
   const top_f32x4 = f32x4.splat(top);
   const whole = vocab & ~3;
   for (let i: usize = 0; i < whole; i += 4) {
@@ -26,7 +27,10 @@ export function argmax(row: usize, vocab: usize): u32 {
 
 export function log_sum_exp(row: usize, vocab: usize): f64 {
   const top = row_max(row, vocab);
-  if (!(abs(top) < Infinity)) return <f64>top;
+  if (abs(top) == Infinity) {
+    for (let i: usize = 0; i < vocab; i++) if (isNaN(load<f32>(row + i * 4))) return NaN;
+    return <f64>top;
+  }
   return <f64>top + log_f64(exp_sum(row, 0, vocab, top));
 }
 

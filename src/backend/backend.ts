@@ -9,6 +9,8 @@
  *
  * A buffer of several vectors holds them `stride(n)` apart: n rounded up to 4, so that vectors stay aligned.
  *
+ * Values up to 1e8 in magnitude are handled to full accuracy; beyond 5e8 a backend may overflow to infinity.
+ *
  * A result never depends on how many columns are computed together: bit for bit, in every backend.
  */
 import type { WeightType } from "../format/blocks.ts";
@@ -54,10 +56,12 @@ export interface Backend {
 
   /**
    * Makes sure that `bytes` more can be allocated.
-   * @throws {RangeError} If they would pass `maxBytes`; says how many are needed and how many are left.
+   * @throws {MemoryError} If they would pass `maxBytes`; says how many are needed and how many are left.
    */
   reserve(bytes: number): void;
-  /** Zeroed. @throws {RangeError} If memory is exhausted. */
+  /** Sets aside what matmul over `cols` and attention over `capacity` need beside their arguments; else they take it when first called. */
+  reserveScratch(cols: number, capacity: number): void;
+  /** Zeroed. @throws {MemoryError} If memory is exhausted. */
   floats(length: number): Floats;
   /** A part of `x`, sharing its memory; `start` a multiple of 4. Not to be freed. */
   slice(x: Floats, start: number, length: number): Floats;
@@ -90,7 +94,7 @@ export interface Backend {
   swiglu(out: Floats, gate: Floats, up: Floats, count: number): void;
   /**
    * Rotates x, (columns, heads, headDim), in place; column c stands at `position + c`.
-   * @param table (positions, rotary): per position rotary / 2 cosines, then as many sines.
+   * @param table (positions, rotary), vectors `stride(rotary)` apart: per position rotary / 2 cosines, then as many sines.
    */
   rope(
     x: Floats,
@@ -123,5 +127,5 @@ export interface Backend {
 
 /** Distance between vectors of n elements that stand in one buffer. */
 export function stride(n: number): number {
-  return (n + 3) & ~3;
+  return Math.ceil(n / 4) * 4;
 }

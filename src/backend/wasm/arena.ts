@@ -4,7 +4,7 @@
  * Weights, caches and buffers are few, large and long-lived, so a first-fit list of free ranges is all it takes.
  * Memory grows by what is needed, never shrinks, and is reused after `free`.
  */
-import { grouped } from "../../errors.ts";
+import { grouped, MemoryError } from "../../errors.ts";
 
 const PAGE = 65_536;
 const ALIGNMENT = 64;
@@ -20,8 +20,10 @@ export class Arena {
   /** By address; neighbours are merged. */
   readonly #free: Range[] = [];
   readonly #sizes = new Map<number, number>();
-  /** First address never handed out. */
+  /** From here on nothing is in use. */
   #top: number;
+  /** From here on nothing ever was. */
+  #touched: number;
   #used: number;
 
   /** @param maxBytes ceiling of the whole memory, below 4 GiB. */
@@ -29,6 +31,7 @@ export class Arena {
     this.#memory = memory;
     this.#maxBytes = maxBytes;
     this.#top = align(base);
+    this.#touched = this.#top;
     this.#used = this.#top;
   }
 
@@ -40,14 +43,18 @@ export class Arena {
     return this.#maxBytes;
   }
 
-  /** Grows the memory at once, so that many allocations do not each move it. */
+  /** Grows the memory at once, so that many allocations do not each move it. What was freed counts as there. */
   reserve(bytes: number): void {
-    this.#checkCeiling(bytes);
-    this.#grow(Math.min(this.#top + bytes, this.#maxBytes));
+    this.#checkCeiling(bytes, this.#maxBytes - this.#used);
+    const freed = this.#top - this.#used;
+    this.#grow(Math.min(this.#top + Math.max(bytes - freed, 0), this.#maxBytes));
   }
 
   /** Zeroed bytes, 64-byte aligned. */
   allocate(bytes: number): number {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) {
+      throw new RangeError(`Cannot allocate: "bytes" must be an integer of at least 0, got ${bytes}`);
+    }
     const size = align(Math.max(bytes, 1));
     const index = this.#free.findIndex((range) => range.bytes >= size);
     let start: number;
@@ -57,12 +64,15 @@ export class Arena {
       range.start += size;
       range.bytes -= size;
       if (range.bytes === 0) this.#free.splice(index, 1);
-      new Uint8Array(this.#memory.buffer, start, size).fill(0);
+      this.#clear(start, size);
     } else {
-      this.#checkCeiling(size);
+      this.#checkCeiling(size, this.#maxBytes - this.#top);
       this.#grow(this.#top + size);
       start = this.#top;
       this.#top += size;
+      // Beyond what was ever handed out the memory is zero as it came.
+      if (start < this.#touched) this.#clear(start, Math.min(size, this.#touched - start));
+      this.#touched = Math.max(this.#touched, this.#top);
     }
     this.#sizes.set(start, size);
     this.#used += size;
@@ -79,6 +89,15 @@ export class Arena {
     this.#free.splice(at, 0, { start, bytes });
     this.#merge(at);
     if (at > 0) this.#merge(at - 1);
+    const last = this.#free[this.#free.length - 1];
+    if (last.start + last.bytes === this.#top) {
+      this.#top = last.start;
+      this.#free.pop();
+    }
+  }
+
+  #clear(start: number, bytes: number): void {
+    new Uint8Array(this.#memory.buffer, start, bytes).fill(0);
   }
 
   /** Joins the free range at `index` with the next one if they touch. */
@@ -90,10 +109,9 @@ export class Arena {
     this.#free.splice(index + 1, 1);
   }
 
-  #checkCeiling(bytes: number): void {
-    const left = this.#maxBytes - this.#top;
+  #checkCeiling(bytes: number, left: number): void {
     if (bytes > left) {
-      throw new RangeError(
+      throw new MemoryError(
         `Cannot allocate: ${grouped(bytes)} bytes are needed, ${grouped(Math.max(left, 0))} of ${grouped(this.#maxBytes)} are left`,
       );
     }
@@ -105,7 +123,7 @@ export class Arena {
     try {
       this.#memory.grow(missing);
     } catch {
-      throw new RangeError(
+      throw new MemoryError(
         `Cannot allocate: this host refused to grow the memory to ${grouped(end)} bytes, it has ${grouped(this.#memory.buffer.byteLength)}`,
       );
     }

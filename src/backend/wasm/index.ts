@@ -75,6 +75,13 @@ class WasmBackend implements Backend {
     this.#arena.reserve(bytes);
   }
 
+  reserveScratch(cols: number, capacity: number): void {
+    const inputs = Object.values(FORMAT_IDS).map((id) =>
+      this.#kernels.input_bytes(id, cols, COLUMNS_AT_ONCE),
+    );
+    this.#scratchOf(Math.max(...inputs, scoreBytes(capacity)));
+  }
+
   floats(length: number): WasmFloats {
     return { address: this.#arena.allocate(stride(length) * 4), length };
   }
@@ -92,7 +99,7 @@ class WasmBackend implements Backend {
   }
 
   matrixBytes(type: WeightType, rows: number, cols: number): number {
-    return packedBytes(this.#kernels, type, rows, cols);
+    return packedBytes(type, rows, cols);
   }
 
   matrix(type: WeightType, rows: number, cols: number): MatrixWriter {
@@ -100,13 +107,14 @@ class WasmBackend implements Backend {
   }
 
   kvBytes(capacity: number, kvHeads: number, headDim: number): number {
-    return 2 * this.#kernels.kv_bytes(capacity, kvHeads, headDim);
+    // As kv_bytes of layer/attention.ts, without its 32 bits.
+    return 2 * stride(capacity) * kvHeads * headDim * 2;
   }
 
   kvCache(capacity: number, kvHeads: number, headDim: number): WasmKvCache {
-    const bytes = this.#kernels.kv_bytes(capacity, kvHeads, headDim);
-    const keys = this.#arena.allocate(bytes * 2);
-    return { keys, values: keys + bytes, capacity, kvHeads, headDim };
+    const bytes = this.kvBytes(capacity, kvHeads, headDim);
+    const keys = this.#arena.allocate(bytes);
+    return { keys, values: keys + bytes / 2, capacity, kvHeads, headDim };
   }
 
   free(handle: Floats | Matrix | KvCache): void {
@@ -176,7 +184,7 @@ class WasmBackend implements Backend {
     for (let column = 0; column < columns; column++) {
       this.#kernels.rope(
         address(x) + column * heads * headDim * 4,
-        address(table) + (position + column) * rotary * 4,
+        address(table) + (position + column) * stride(rotary) * 4,
         heads,
         headDim,
         rotary,
@@ -205,7 +213,7 @@ class WasmBackend implements Backend {
   attention(out: Floats, q: Floats, cache: KvCache, shape: Parameters<Backend["attention"]>[3]): void {
     const { keys, values, capacity, kvHeads, headDim } = cache as WasmKvCache;
     const { position, columns, heads, scale } = shape;
-    const scores = this.#scratchOf(stride(capacity) * 4 * 4);
+    const scores = this.#scratchOf(scoreBytes(capacity));
     this.#kernels.attention(
       address(q),
       keys,
@@ -241,6 +249,11 @@ class WasmBackend implements Backend {
     }
     return this.#scratch.address;
   }
+}
+
+/** Scores of the four heads that attention works on at a time. */
+function scoreBytes(capacity: number): number {
+  return 4 * stride(capacity) * 4;
 }
 
 function address(x: Floats | Matrix): number {

@@ -1,7 +1,7 @@
 /** matrix: weights in linear memory, packed into tiles of 4 rows as they arrive. */
 import { grouped } from "../../errors.ts";
 import { bytesPerRow, type WeightType } from "../../format/blocks.ts";
-import type { Matrix, MatrixWriter } from "../backend.ts";
+import { type Matrix, type MatrixWriter, stride } from "../backend.ts";
 import type { Arena } from "./arena.ts";
 import type { Exports } from "./exports.ts";
 
@@ -20,9 +20,10 @@ export interface PackedMatrix extends Matrix {
   readonly address: number;
 }
 
-/** Bytes of a packed matrix. */
-export function packedBytes(kernels: Exports, type: WeightType, rows: number, cols: number): number {
-  return Math.ceil(rows / TILE_ROWS) * kernels.tile_bytes(FORMAT_IDS[type], cols);
+/** Bytes of a packed matrix: what tile_bytes of matmul/bands.ts says per tile, without its 32 bits. */
+export function packedBytes(type: WeightType, rows: number, cols: number): number {
+  const quantized = type === "Q8_0" || type === "Q4_0";
+  return Math.ceil(rows / TILE_ROWS) * TILE_ROWS * bytesPerRow(type, quantized ? cols : stride(cols));
 }
 
 /** Collects four rows at a time in a staging buffer and packs them; the file's bytes are never held as a whole. */
@@ -46,7 +47,7 @@ export class PackingWriter implements MatrixWriter {
     this.#rowBytes = bytesPerRow(type, cols);
     this.#tileBytes = kernels.tile_bytes(this.#format, cols);
     this.#total = this.#rowBytes * rows;
-    const bytes = packedBytes(kernels, type, rows, cols);
+    const bytes = packedBytes(type, rows, cols);
     this.#matrix = { address: arena.allocate(bytes), type, rows, cols, bytes };
     this.#tile = this.#matrix.address;
     this.#staging = arena.allocate(this.#rowBytes * TILE_ROWS);
