@@ -1,0 +1,188 @@
+/**
+ * The reference backend: the definition of every operation, in plain TypeScript, and what runs where Wasm SIMD cannot.
+ *
+ * Made to be read: one formula after the other, f64 inside, one rounding to f32 at the end. It differs from the other
+ * backends in what they round on the way; test/backend.case.ts says by how much they may. Unlike them it also checks
+ * that handles are alive and long enough.
+ */
+import { expectInteger } from "../../errors.ts";
+import type { WeightType } from "../../format/blocks.ts";
+import {
+  type Backend,
+  type Floats,
+  type KvCache,
+  type Matrix,
+  type MatrixWriter,
+  stride,
+} from "../backend.ts";
+import { attention, HeldKvCache, kvBytes } from "./attention.ts";
+import { add, addBias, rmsNorm, rope, swiglu } from "./layer.ts";
+import { embed, type HeldMatrix, HeldMatrixWriter, matmul, matrixBytes } from "./matmul.ts";
+import { HeldFloats, Memory, valuesOf } from "./memory.ts";
+import { argmax, logSumExp, softmax } from "./row.ts";
+
+/** As much as the Wasm backend can address. */
+const DEFAULT_MAX_BYTES = 4 * 2 ** 30;
+
+export interface ReferenceBackendOptions {
+  /** Ceiling of what is held, in bytes. Default: 4 GiB. */
+  maxBytes?: number;
+}
+
+/**
+ * A backend without any Wasm.
+ *
+ * @throws {RangeError} If `maxBytes` is not a positive integer.
+ *
+ * @example
+ * ```ts
+ * const backend = createReferenceBackend({ maxBytes: 100 << 20 });
+ * const x = backend.floats(3);
+ * backend.write(x, Float32Array.of(1, 3, 2));
+ * backend.argmax(x, 3); // 1
+ * ```
+ */
+export function createReferenceBackend(options: ReferenceBackendOptions = {}): Backend {
+  const { maxBytes = DEFAULT_MAX_BYTES } = options;
+  return new ReferenceBackend(expectInteger("maxBytes", maxBytes, 1, Number.MAX_SAFE_INTEGER));
+}
+
+class ReferenceBackend implements Backend {
+  readonly name = "reference";
+  readonly build = null;
+  readonly #memory: Memory;
+
+  constructor(maxBytes: number) {
+    this.#memory = new Memory(maxBytes);
+  }
+
+  get usedBytes(): number {
+    return this.#memory.usedBytes;
+  }
+
+  get maxBytes(): number {
+    return this.#memory.maxBytes;
+  }
+
+  reserve(bytes: number): void {
+    this.#memory.reserve(bytes);
+  }
+
+  /** Scratch here is ordinary JavaScript memory. */
+  reserveScratch(): void {}
+
+  floats(length: number): Floats {
+    return HeldFloats.allocate(this.#memory, length);
+  }
+
+  slice(x: Floats, start: number, length: number): Floats {
+    return (x as HeldFloats).slice(start, length);
+  }
+
+  write(x: Floats, values: Float32Array): void {
+    valuesOf(x, "x", values.length).set(values);
+  }
+
+  read(x: Floats): Float32Array {
+    return valuesOf(x, "x");
+  }
+
+  matrixBytes(type: WeightType, rows: number, cols: number): number {
+    return matrixBytes(type, rows, cols);
+  }
+
+  matrix(type: WeightType, rows: number, cols: number): MatrixWriter {
+    return new HeldMatrixWriter(this.#memory, type, rows, cols);
+  }
+
+  kvBytes(capacity: number, kvHeads: number, headDim: number): number {
+    return kvBytes(capacity, kvHeads, headDim);
+  }
+
+  kvCache(capacity: number, kvHeads: number, headDim: number): KvCache {
+    return new HeldKvCache(this.#memory, capacity, kvHeads, headDim);
+  }
+
+  free(handle: Floats | Matrix | KvCache): void {
+    if (handle instanceof HeldFloats && handle.isSlice)
+      throw new TypeError("Cannot free a slice: free what it is of");
+    this.#memory.free((handle as HeldFloats | HeldMatrix | HeldKvCache).allocation);
+  }
+
+  close(): void {
+    this.#memory.close();
+  }
+
+  embed(out: Floats, weights: Matrix, tokens: ArrayLike<number>): void {
+    embed(valuesOf(out, "out", extent(tokens.length, weights.cols)), weights as HeldMatrix, tokens);
+  }
+
+  matmul(x: Floats, columns: number, products: readonly { weights: Matrix; out: Floats }[]): void {
+    for (const { weights, out } of products) {
+      const outValues = valuesOf(out, "out", extent(columns, weights.rows));
+      const xValues = valuesOf(x, "x", extent(columns, weights.cols));
+      matmul(outValues, weights as HeldMatrix, xValues, columns);
+    }
+  }
+
+  rmsNorm(out: Floats, x: Floats, weight: Floats, size: number, count: number, epsilon: number): void {
+    const total = extent(count, size);
+    const weightValues = valuesOf(weight, "weight", size);
+    rmsNorm(valuesOf(out, "out", total), valuesOf(x, "x", total), weightValues, size, count, epsilon);
+  }
+
+  add(x: Floats, y: Floats, count: number): void {
+    add(valuesOf(x, "x", count), valuesOf(y, "y", count), count);
+  }
+
+  addBias(x: Floats, bias: Floats, size: number, columns: number): void {
+    addBias(valuesOf(x, "x", extent(columns, size)), valuesOf(bias, "bias", size), size, columns);
+  }
+
+  swiglu(out: Floats, gate: Floats, up: Floats, count: number): void {
+    swiglu(valuesOf(out, "out", count), valuesOf(gate, "gate", count), valuesOf(up, "up", count), count);
+  }
+
+  rope(x: Floats, table: Floats, shape: Parameters<Backend["rope"]>[2]): void {
+    const { position, columns, heads, headDim, rotary } = shape;
+    const xValues = valuesOf(x, "x", extent(columns, heads * headDim));
+    const tableValues = valuesOf(table, "table", extent(position + columns, rotary));
+    for (let column = 0; column < columns; column++) {
+      const vector = xValues.subarray(column * stride(heads * headDim));
+      rope(vector, tableValues.subarray((position + column) * stride(rotary)), shape);
+    }
+  }
+
+  storeKv(cache: KvCache, key: Floats, value: Floats, position: number, columns: number): void {
+    const size = cache.kvHeads * cache.headDim;
+    const keys = valuesOf(key, "key", columns * size);
+    const values = valuesOf(value, "value", columns * size);
+    for (let column = 0; column < columns; column++) {
+      const start = column * size;
+      const held = cache as HeldKvCache;
+      held.store(keys.subarray(start, start + size), values.subarray(start, start + size), position + column);
+    }
+  }
+
+  attention(out: Floats, q: Floats, cache: KvCache, shape: Parameters<Backend["attention"]>[3]): void {
+    const total = shape.columns * shape.heads * cache.headDim;
+    attention(valuesOf(out, "out", total), valuesOf(q, "q", total), cache as HeldKvCache, shape);
+  }
+
+  argmax(x: Floats, count: number): number {
+    return argmax(valuesOf(x, "x", count).subarray(0, count));
+  }
+
+  logSumExp(x: Floats, count: number): number {
+    return logSumExp(valuesOf(x, "x", count).subarray(0, count));
+  }
+
+  softmax(out: Floats, x: Floats, count: number): void {
+    softmax(valuesOf(out, "out", count), valuesOf(x, "x", count).subarray(0, count));
+  }
+}
+
+/** Values from the first to the last of `count` vectors of `size`. */
+function extent(count: number, size: number): number {
+  return count === 0 ? 0 : (count - 1) * stride(size) + size;
+}

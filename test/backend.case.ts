@@ -1,0 +1,55 @@
+/**
+ * The specification of Backend: what every operation computes, how exactly, and which bits must agree.
+ *
+ * Results are compared with the formulas of src/backend/backend.ts, written out here in f64; no other backend is asked.
+ * Rounding is a backend's own affair, so each brings its tolerances; which bits do not depend on the number of columns,
+ * the chunking or the index of a vector is not, so these comparisons are exact for all.
+ *
+ * Padding of inputs is NaN and outputs stand between sentinels, throughout: see case/harness.ts.
+ */
+import { describe } from "vitest";
+import type { Backend } from "../src/backend/backend.ts";
+import { attentionCases } from "./backend/case/attention.ts";
+import { layerCases } from "./backend/case/layer.ts";
+import { matmulCases } from "./backend/case/matmul.ts";
+import { memoryCases } from "./backend/case/memory.ts";
+import { rowCases } from "./backend/case/row.ts";
+
+/** How far a backend may be from the formulas, beyond the rounding of the result to f32. */
+export interface Tolerance {
+  /** matmul over Q8_0 and Q4_0, relative to Σ |w[k]| · max |x| over the 32 of k's block. */
+  readonly quantisedMatmul: number;
+  /** matmul over F32, F16 and BF16, relative to Σ |w[k] · x[k]|. */
+  readonly floatMatmul: number;
+  /** rmsNorm, relative. */
+  readonly norm: number;
+  /** rope, relative to |a| + |b| of the pair. */
+  readonly rope: number;
+  /** swiglu, relative. */
+  readonly swiglu: number;
+  /** attention, relative to Σ p[j] · |v[j, d]|, for scores of a few dozen at most. */
+  readonly attention: number;
+  /** softmax, relative. */
+  readonly softmax: number;
+  /** logSumExp, absolute or relative, whichever allows more. */
+  readonly logSumExp: number;
+}
+
+/** A new backend. Left out, `maxBytes` is the backend's default. */
+export type CreateBackend = (options?: { maxBytes?: number }) => Backend | Promise<Backend>;
+
+/** @param skip Why nothing can be tested on this host. */
+export function describeBackend(
+  name: string,
+  create: CreateBackend,
+  options: { tolerance: Tolerance; skip?: string },
+): void {
+  const title = options.skip === undefined ? name : `${name}: skipped, ${options.skip}`;
+  describe.skipIf(options.skip !== undefined)(title, () => {
+    memoryCases(create);
+    matmulCases(create, options.tolerance);
+    layerCases(create, options.tolerance);
+    attentionCases(create, options.tolerance);
+    rowCases(create, options.tolerance);
+  });
+}

@@ -1,0 +1,285 @@
+/** storeKv and attention. */
+import { describe, expect, test } from "vitest";
+import type { Backend, KvCache } from "../../../src/backend/backend.ts";
+import type { CreateBackend, Tolerance } from "../../backend.case.ts";
+import { createRandom, type Random } from "../../support/random.ts";
+import { expectClose, expectSame, guarded, load } from "./harness.ts";
+
+interface Shape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/** Groups of 1 to 8 query heads per key head: pairs, fours and what is left over; heads of every usual size. */
+const SHAPES: readonly Shape[] = [
+  { heads: 1, kvHeads: 1, headDim: 8 },
+  { heads: 2, kvHeads: 1, headDim: 16 },
+  { heads: 3, kvHeads: 1, headDim: 24 },
+  { heads: 8, kvHeads: 2, headDim: 64 },
+  { heads: 10, kvHeads: 2, headDim: 32 },
+  { heads: 6, kvHeads: 1, headDim: 72 },
+  { heads: 7, kvHeads: 1, headDim: 8 },
+  { heads: 8, kvHeads: 1, headDim: 128 },
+  { heads: 9, kvHeads: 3, headDim: 64 },
+  { heads: 5, kvHeads: 5, headDim: 16 },
+];
+
+/** Positions to look from: around multiples of 4, and far. The capacity is no multiple of 4, and used up. */
+const POSITIONS = [0, 1, 2, 3, 4, 5, 15, 16, 17, 62, 63, 64, 65, 299, 300];
+const CAPACITY = 301;
+
+export function attentionCases(create: CreateBackend, tolerance: Tolerance): void {
+  describe("storeKv", () => {
+    test("rounds to F16: nearest, ties to even, subnormals, ±65504 beyond", async () => {
+      const backend = await create();
+      const values = Float32Array.from([...halfEdges(), ...[...halfEdges()].map((value) => -value)]);
+      const size = Math.ceil(values.length / 8) * 8;
+      const cache = backend.kvCache(1, 1, size);
+      const value = new Float32Array(size);
+      value.set(values);
+      backend.storeKv(cache, backend.floats(size), load(backend, value), 0, 1);
+      // The one position there is has the weight 1, so attention gives its values back.
+      const out = guarded(backend, size);
+      backend.attention(out.floats, backend.floats(size), cache, {
+        position: 0,
+        columns: 1,
+        heads: 1,
+        scale: 1,
+      });
+      const found = await out.read();
+      // Zeros lose their sign in a sum that starts from zero.
+      expectSame(
+        found.map((v) => v + 0),
+        value.map((v) => roundToHalf(v) + 0),
+        "values",
+      );
+    });
+  });
+
+  describe("attention", () => {
+    test.each(SHAPES)("$heads heads over $kvHeads of $headDim, from every position", async (shape) => {
+      const backend = await create();
+      const random = createRandom(shape.heads);
+      const { keys, values, queries } = randomSequence(random, shape, CAPACITY);
+      const cache = backend.kvCache(CAPACITY, shape.kvHeads, shape.headDim);
+      store(backend, cache, keys, values, 0, CAPACITY);
+      const scale = 1 / Math.sqrt(shape.headDim);
+      for (const position of POSITIONS) {
+        const found = await attend(backend, cache, queries, shape, position, 1, scale);
+        const { expected, scales } = formula(shape, keys, values, queries, position, scale);
+        expectClose(found, expected, (i) => tolerance.attention * scales[i], `position ${position}`);
+      }
+    });
+
+    test("weighs equal keys equally", async () => {
+      const backend = await create();
+      const shape = { heads: 3, kvHeads: 1, headDim: 16 };
+      const { values, queries } = randomSequence(createRandom(1), shape, 23);
+      const keys = new Float32Array(values.length).fill(0.75);
+      const cache = backend.kvCache(23, 1, 16);
+      store(backend, cache, keys, values, 0, 23);
+      const found = await attend(backend, cache, queries, shape, 22, 1, 1);
+      const { expected, scales } = formula(shape, keys, values, queries, 22, 1);
+      const mean = values
+        .filter((_, i) => i % 16 === 0)
+        .reduce((sum, value) => sum + roundToHalf(value) / 23, 0);
+      expect(expected[0]).toBeCloseTo(mean, 10);
+      expectClose(found, expected, (i) => tolerance.attention * scales[i], "mean");
+    });
+
+    test("takes the value of a key far above the rest, exactly", async () => {
+      const backend = await create();
+      const shape = { heads: 4, kvHeads: 2, headDim: 8 };
+      const length = 21;
+      const { values } = randomSequence(createRandom(2), shape, length);
+      const queries = new Float32Array(length * 32).fill(100);
+      for (const winner of [0, 3, 4, 17, 20]) {
+        const keys = Float32Array.from(values, (_, i) => (Math.floor(i / 16) === winner ? 300 : -300));
+        const cache = backend.kvCache(length, 2, 8);
+        store(backend, cache, keys, values, 0, length);
+        const found = await attend(backend, cache, queries, shape, length - 1, 1, 0.5);
+        const expected = Float32Array.from(found, (_, i) =>
+          roundToHalf(values[winner * 16 + Math.floor(i / 16) * 8 + (i % 8)]),
+        );
+        expectSame(found, expected, `winner ${winner}`);
+      }
+    });
+
+    test.each(SHAPES)(
+      "$heads heads over $kvHeads of $headDim: a chunk has the bits of one by one",
+      async (shape) => {
+        const backend = await create();
+        const length = 45;
+        const { keys, values, queries } = randomSequence(createRandom(3), shape, length);
+        const size = shape.heads * shape.headDim;
+        const scale = 0.3;
+        const run = async (chunks: readonly number[]) => {
+          const cache = backend.kvCache(length, shape.kvHeads, shape.headDim);
+          const rows = new Float32Array(length * size);
+          let position = 0;
+          for (const columns of chunks) {
+            store(backend, cache, keys, values, position, columns);
+            rows.set(await attend(backend, cache, queries, shape, position, columns, scale), position * size);
+            position += columns;
+          }
+          expect(position).toBe(length);
+          return rows;
+        };
+        const oneByOne = await run(new Array(length).fill(1));
+        for (const chunks of [[45], [1, 44], [7, 5, 33], [16, 16, 13], [2, 3, 4, 6, 30]]) {
+          expectSame(await run(chunks), oneByOne, `chunks ${chunks}`);
+        }
+      },
+    );
+
+    test("positions stored again leave no trace of what was there and behind", async () => {
+      const backend = await create();
+      const shape = { heads: 3, kvHeads: 1, headDim: 16 };
+      const [length, size] = [30, 48];
+      const { keys, values, queries } = randomSequence(createRandom(4), shape, length);
+      const fresh = backend.kvCache(length, 1, 16);
+      store(backend, fresh, keys, values, 0, length);
+      const expected = await attend(backend, fresh, queries, shape, 0, length, 0.25);
+      for (const kept of [0, 1, 2, 3, 5, 17, 29]) {
+        const cache = backend.kvCache(length, 1, 16);
+        store(backend, cache, keys, values, 0, kept);
+        const huge = new Float32Array(keys.length).fill(65_504);
+        store(backend, cache, huge, huge, kept, length - kept);
+        for (let position = kept; position < length; position++) {
+          store(backend, cache, keys, values, position, 1);
+          const found = await attend(backend, cache, queries, shape, position, 1, 0.25);
+          const context = `${kept} kept, position ${position}`;
+          expectSame(found, expected.subarray(position * size, (position + 1) * size), context);
+        }
+      }
+    });
+
+    test("caches do not touch each other, and a query of NaN spoils its head and no other", async () => {
+      const backend = await create();
+      const shape = { heads: 6, kvHeads: 2, headDim: 8 };
+      const { keys, values, queries } = randomSequence(createRandom(5), shape, 9);
+      const caches = [0, 1, 2].map(() => backend.kvCache(9, 2, 8));
+      for (const cache of caches) store(backend, cache, keys, values, 0, 9);
+      const clean = await attend(backend, caches[1], queries, shape, 8, 1, 1);
+      const noise = new Float32Array(keys.length).fill(-3);
+      store(backend, caches[0], noise, noise, 0, 9);
+      store(backend, caches[2], noise, noise, 0, 9);
+      expectSame(await attend(backend, caches[1], queries, shape, 8, 1, 1), clean, "between two others");
+
+      for (let head = 0; head < 6; head++) {
+        const spoilt = queries.slice();
+        spoilt[(8 * 6 + head) * 8 + 5] = NaN;
+        const found = await attend(backend, caches[1], spoilt, shape, 8, 1, 1);
+        const expected = clean.map((value, i) => (Math.floor(i / 8) === head ? NaN : value));
+        expectSame(found, expected, `head ${head}`);
+      }
+    });
+  });
+}
+
+/** Keys, values and queries of `length` positions, (length, heads, headDim). */
+function randomSequence(random: Random, { heads, kvHeads, headDim }: Shape, length: number) {
+  const normal = (count: number) => Float32Array.from({ length: count }, () => random.normal());
+  return {
+    keys: normal(length * kvHeads * headDim),
+    values: normal(length * kvHeads * headDim),
+    queries: normal(length * heads * headDim),
+  };
+}
+
+/** Stores `columns` positions of a sequence. */
+function store(
+  backend: Backend,
+  cache: KvCache,
+  keys: Float32Array,
+  values: Float32Array,
+  position: number,
+  columns: number,
+): void {
+  const size = cache.kvHeads * cache.headDim;
+  const part = (all: Float32Array) =>
+    load(backend, all.subarray(position * size, (position + columns) * size));
+  const [key, value] = [part(keys), part(values)];
+  backend.storeKv(cache, key, value, position, columns);
+  backend.free(key);
+  backend.free(value);
+}
+
+/** Attends with the queries of `columns` positions of a sequence. */
+async function attend(
+  backend: Backend,
+  cache: KvCache,
+  queries: Float32Array,
+  { heads, headDim }: Shape,
+  position: number,
+  columns: number,
+  scale: number,
+): Promise<Float32Array> {
+  const size = heads * headDim;
+  const q = load(backend, queries.subarray(position * size, (position + columns) * size));
+  const out = guarded(backend, columns * size);
+  backend.attention(out.floats, q, cache, { position, columns, heads, scale });
+  backend.free(q);
+  return await out.read();
+}
+
+/** One position by the definition; scales[i] = Σ p[j] · |v[j, d]|. */
+function formula(
+  { heads, kvHeads, headDim }: Shape,
+  keys: Float32Array,
+  values: Float32Array,
+  queries: Float32Array,
+  position: number,
+  scale: number,
+) {
+  const expected = new Float64Array(heads * headDim);
+  const scales = new Float64Array(heads * headDim);
+  for (let head = 0; head < heads; head++) {
+    const kvHead = Math.floor((head * kvHeads) / heads);
+    const q = queries.subarray((position * heads + head) * headDim);
+    const at = (j: number) => (j * kvHeads + kvHead) * headDim;
+    const scores: number[] = [];
+    for (let j = 0; j <= position; j++) {
+      let score = 0;
+      for (let d = 0; d < headDim; d++) score += q[d] * roundToHalf(keys[at(j) + d]);
+      scores.push(score * scale);
+    }
+    const largest = Math.max(...scores);
+    const weights = scores.map((score) => Math.exp(score - largest));
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    for (let j = 0; j <= position; j++) {
+      for (let d = 0; d < headDim; d++) {
+        const term = (weights[j] / total) * roundToHalf(values[at(j) + d]);
+        expected[head * headDim + d] += term;
+        scales[head * headDim + d] += Math.abs(term);
+      }
+    }
+  }
+  return { expected, scales };
+}
+
+/** Numbers on, between and next to halves, from below the least subnormal to beyond the largest. */
+function halfEdges(): Set<number> {
+  const edges = new Set([0, 1e-45, 1e-30, 65_504, 65_519, 65_520, 65_536, 1e6, 3.4e38, Infinity, 0.1, 1 / 3]);
+  for (let exponent = -26; exponent <= 15; exponent++) {
+    const step = 2 ** (Math.max(exponent, -14) - 10);
+    for (const steps of [0, 1, 2, 3, 1022, 1023]) {
+      for (const part of [0, 0.25, 0.499, 0.5, 0.501, 0.75]) {
+        edges.add(Math.fround(2 ** exponent + (steps + part) * step));
+      }
+    }
+  }
+  return edges;
+}
+
+/** The nearest half by definition: multiples of 2^(e − 10), ties to even, at most 65504. */
+function roundToHalf(value: number): number {
+  const magnitude = Math.min(Math.abs(value), 65_504);
+  const exponent = magnitude === 0 ? -14 : Math.max(Math.floor(Math.log2(magnitude)), -14);
+  const step = 2 ** (exponent - 10);
+  const steps = magnitude / step;
+  let whole = Math.floor(steps);
+  if (steps - whole > 0.5 || (steps - whole === 0.5 && whole % 2 === 1)) whole++;
+  return Math.sign(value) * whole * step;
+}

@@ -1,0 +1,259 @@
+/** embed and matmul, over all weight types. */
+import { describe, expect, test } from "vitest";
+import { type Backend, type Matrix, stride } from "../../../src/backend/backend.ts";
+import { WEIGHT_TYPES, type WeightType } from "../../../src/format/blocks.ts";
+import type { CreateBackend, Tolerance } from "../../backend.case.ts";
+import { createRandom, type Random } from "../../support/random.ts";
+import {
+  COLUMNS,
+  copyOf,
+  expectClose,
+  expectSame,
+  extremeWeights,
+  fillMatrix,
+  guarded,
+  LENGTHS,
+  LONG,
+  load,
+  rowOf,
+  usualWeights,
+  vectorOf,
+  vectors,
+} from "./harness.ts";
+
+const BLOCK = 32;
+/** Below, at and above a tile of 4 rows, and eight of them. */
+const ROWS = [1, 2, 3, 4, 5, 7, 31, 32, 33, 36, 37, 64, 65, 67];
+/** An input below this may count as zero, as that cannot be seen in any f32 sum with ordinary values. */
+const NEGLIGIBLE = 1e-26;
+
+type Input = (random: Random) => (i: number) => number;
+
+/** Inputs are specified up to ±1e8. */
+const INPUTS: Record<string, Input> = {
+  zeros: () => () => 0,
+  "negative zeros": () => () => -0,
+  "all equal": () => () => -1.7,
+  tiny: (random) => () => random.normal() * 1e-25,
+  subnormal: (random) => () => random.normal() * 1e-40,
+  huge: (random) => () => random.normal() * 3e7,
+  "of very different size from block to block": (random) => (i) =>
+    random.normal() * [1e-6, 1, 1e6][Math.floor(i / BLOCK) % 3],
+  "one among zeros": () => (i) => (i % 37 === 5 ? 3 : 0),
+  "one much larger than the rest": (random) => (i) => (i === 9 ? 1e4 : random.normal()),
+  "on the largest code": () => (i) => (i % 2 ? 8191 : -8191),
+};
+
+export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
+  describe.each(WEIGHT_TYPES)("%s", (type) => {
+    const quantised = type === "Q8_0" || type === "Q4_0";
+    const widths = quantised ? [32, 64, 96, 992, 32_000] : [...LENGTHS, LONG];
+
+    test("embed gives the exact weights", async () => {
+      const backend = await create();
+      for (const cols of widths.filter((cols) => cols <= 1000)) {
+        const rows = 9;
+        const bytes = extremeWeights(type, rows, cols, createRandom(cols));
+        const matrix = fillMatrix(backend, type, rows, cols, bytes);
+        const tokens = Uint32Array.of(8, 0, 3, 3, 7);
+        const out = guarded(backend, tokens.length * stride(cols));
+        backend.embed(out.floats, matrix, tokens);
+        const found = await out.read();
+        for (const [i, token] of tokens.entries()) {
+          expectSame(vectorOf(found, i, cols), rowOf(type, cols, bytes, token), `cols ${cols}, row ${token}`);
+        }
+      }
+    });
+
+    const check = async (
+      rows: number,
+      cols: number,
+      columns: number,
+      weights: Uint8Array,
+      x: Float32Array,
+    ) => {
+      const backend = await create();
+      const matrix = fillMatrix(backend, type, rows, cols, weights);
+      const found = await multiply(backend, matrix, x, columns);
+      const allowed = quantised ? tolerance.quantisedMatmul : tolerance.floatMatmul;
+      for (let column = 0; column < columns; column++) {
+        const { sums, scales } = product(type, rows, cols, weights, vectorOf(x, column, cols));
+        const context = `rows ${rows}, cols ${cols}, column ${column} of ${columns}`;
+        expectClose(vectorOf(found, column, rows), sums, (r) => allowed * scales[r], context);
+      }
+    };
+
+    test("matmul over every width", async () => {
+      for (const cols of widths) {
+        const random = createRandom(cols);
+        const x = vectors(5, cols, () => random.normal());
+        await check(5, cols, 5, usualWeights(type, 5, cols, random), x);
+      }
+    });
+
+    test("matmul over every height", async () => {
+      for (const rows of ROWS) {
+        const random = createRandom(rows);
+        const x = vectors(4, 64, () => random.normal());
+        await check(rows, 64, 4, usualWeights(type, rows, 64, random), x);
+        await check(rows, 64, 1, usualWeights(type, rows, 64, random), x);
+      }
+    });
+
+    test("matmul over every number of columns, and weights of every size", async () => {
+      for (const columns of COLUMNS) {
+        const random = createRandom(columns);
+        const x = vectors(columns, 96, () => random.normal());
+        await check(37, 96, columns, extremeWeights(type, 37, 96, random), x);
+      }
+    });
+
+    test.each(Object.keys(INPUTS))("matmul with inputs that are %s", async (name) => {
+      const random = createRandom(name.length);
+      const value = INPUTS[name](random);
+      const x = vectors(5, 128, (_, i) => value(i));
+      await check(33, 128, 5, usualWeights(type, 33, 128, random), x);
+      await check(33, 128, 5, extremeWeights(type, 33, 128, random), x);
+    });
+
+    test("matmul: a column has the same bits alone, among others and at any index", async () => {
+      const backend = await create();
+      const [rows, cols] = [37, 96];
+      const random = createRandom(7);
+      const matrix = fillMatrix(backend, type, rows, cols, extremeWeights(type, rows, cols, random));
+      const most = Math.max(...COLUMNS);
+      const x = vectors(most, cols, () => random.normal());
+      const alone: Float32Array[] = [];
+      for (let column = 0; column < most; column++) {
+        alone.push(await multiply(backend, matrix, vectorOf(x, column, cols), 1));
+      }
+      for (const columns of COLUMNS) {
+        const first = most - columns;
+        const found = await multiply(backend, matrix, x.subarray(first * stride(cols)), columns);
+        for (let column = 0; column < columns; column++) {
+          const context = `column ${column} of ${columns}`;
+          expectSame(vectorOf(found, column, rows), vectorOf(alone[first + column], 0, rows), context);
+        }
+      }
+    });
+
+    test.each([NaN, Infinity])("matmul: an input of %s spoils its column and no other", async (bad) => {
+      const backend = await create();
+      const [rows, cols, columns] = [9, 64, 7];
+      const random = createRandom(8);
+      const weights = usualWeights(type, rows, cols, random);
+      const matrix = fillMatrix(backend, type, rows, cols, weights);
+      const x = vectors(columns, cols, () => random.normal());
+      const clean = await multiply(backend, matrix, x, columns);
+      for (let column = 0; column < columns; column++) {
+        const spoilt = x.slice();
+        spoilt[column * stride(cols) + 40] = bad;
+        const found = await multiply(backend, matrix, spoilt, columns);
+        for (let other = 0; other < columns; other++) {
+          const values = vectorOf(found, other, rows);
+          if (other === column) expect([...values].filter(Number.isFinite)).toEqual([]);
+          else expectSame(values, vectorOf(clean, other, rows), `column ${other}, spoilt ${column}`);
+        }
+      }
+    });
+  });
+
+  test("matmul: several products of one input are what each is alone", async () => {
+    const backend = await create();
+    const cols = 160;
+    const random = createRandom(9);
+    const types: WeightType[] = ["Q8_0", "Q4_0", "Q8_0", "F16", "BF16", "F32", "F32"];
+    const matrices = types.map((type, i) =>
+      fillMatrix(backend, type, 5 + i, cols, usualWeights(type, 5 + i, cols, random)),
+    );
+    for (const columns of [1, 6, 33]) {
+      const x = vectors(columns, cols, () => random.normal());
+      const outs = matrices.map(({ rows }) => guarded(backend, columns * stride(rows)));
+      const products = matrices.map((weights, i) => ({ weights, out: outs[i].floats }));
+      backend.matmul(load(backend, x), columns, products);
+      for (const [i, weights] of matrices.entries()) {
+        const [together, alone] = [await outs[i].read(), await multiply(backend, weights, x, columns)];
+        for (let column = 0; column < columns; column++) {
+          const context = `${weights.type}, column ${column} of ${columns}`;
+          expectSame(
+            vectorOf(together, column, weights.rows),
+            vectorOf(alone, column, weights.rows),
+            context,
+          );
+        }
+      }
+    }
+  });
+
+  test.each(WEIGHT_TYPES)("matmul over %s keeps nothing of an earlier, larger input", async (type) => {
+    const backend = await create();
+    const random = createRandom(11);
+    for (const cols of type === "Q8_0" || type === "Q4_0" ? [32, 64] : [1, 5, 33, 64]) {
+      const wide = fillMatrix(backend, type, 5, 128, usualWeights(type, 5, 128, random));
+      const bytes = usualWeights(type, 5, cols, random);
+      const narrow = fillMatrix(backend, type, 5, cols, bytes);
+      for (const columns of [1, 4, 6]) {
+        await multiply(backend, wide, new Float32Array(8 * 128).fill(NaN), 8);
+        const x = vectors(columns, cols, () => random.normal());
+        const found = await multiply(backend, narrow, x, columns);
+        const fresh = await create();
+        const expected = await multiply(fresh, fillMatrix(fresh, type, 5, cols, bytes), x, columns);
+        for (let column = 0; column < columns; column++) {
+          const context = `cols ${cols}, column ${column} of ${columns}`;
+          expectSame(vectorOf(found, column, 5), vectorOf(expected, column, 5), context);
+        }
+      }
+    }
+  });
+
+  test("matmul leaves its input as it is", async () => {
+    const backend = await create();
+    const random = createRandom(10);
+    const values = vectors(5, 64, () => random.normal());
+    const x = load(backend, values);
+    for (const type of WEIGHT_TYPES) {
+      const weights = fillMatrix(backend, type, 4, 64, usualWeights(type, 4, 64, random));
+      backend.matmul(x, 5, [{ weights, out: backend.floats(20) }]);
+      expectSame(await copyOf(backend, x), values, type);
+    }
+  });
+}
+
+async function multiply(
+  backend: Backend,
+  weights: Matrix,
+  x: Float32Array,
+  columns: number,
+): Promise<Float32Array> {
+  const out = guarded(backend, columns * stride(weights.rows));
+  const input = load(backend, x);
+  backend.matmul(input, columns, [{ weights, out: out.floats }]);
+  backend.free(input);
+  return await out.read();
+}
+
+/** One column: sums[r] = Σ w·x, and scales[r], which errors are measured by; see Tolerance. */
+function product(type: WeightType, rows: number, cols: number, weights: Uint8Array, x: Float32Array) {
+  const sizes = sizesOf(x, type === "Q8_0" || type === "Q4_0" ? BLOCK : 1);
+  const sums = new Float64Array(rows);
+  const scales = new Float64Array(rows);
+  for (let r = 0; r < rows; r++) {
+    const row = rowOf(type, cols, weights, r);
+    for (let k = 0; k < cols; k++) {
+      sums[r] += row[k] * x[k];
+      scales[r] += Math.abs(row[k]) * sizes[k];
+    }
+  }
+  return { sums, scales };
+}
+
+/** The largest magnitude in each block, for every element of it. */
+function sizesOf(x: Float32Array, block: number): Float64Array {
+  const sizes = new Float64Array(x.length);
+  for (let start = 0; start < x.length; start += block) {
+    let largest = NEGLIGIBLE;
+    for (const value of x.subarray(start, start + block)) largest = Math.max(largest, Math.abs(value));
+    sizes.fill(largest, start, start + block);
+  }
+  return sizes;
+}

@@ -1,0 +1,62 @@
+/** One pass over every operation, for comparing the bits of two backends. */
+import { type Backend, stride } from "../../../src/backend/backend.ts";
+import { WEIGHT_TYPES } from "../../../src/format/blocks.ts";
+import { createRandom } from "../../support/random.ts";
+import { copyOf, extremeWeights, fillMatrix, load, usualWeights, vectors } from "./harness.ts";
+
+const ROWS = 67;
+const COLS = 192;
+const COLUMNS = 7;
+
+/** Results by operation, from seeded inputs. */
+export async function runWorkload(backend: Backend): Promise<Map<string, Float32Array>> {
+  const random = createRandom(42);
+  const results = new Map<string, Float32Array>();
+  const normal = (length: number, scale = 1) => Float32Array.from({ length }, () => random.normal() * scale);
+  const keep = async (name: string, x: ReturnType<Backend["floats"]>) => {
+    results.set(name, await copyOf(backend, x));
+  };
+
+  for (const type of WEIGHT_TYPES) {
+    for (const weightBytes of [usualWeights, extremeWeights]) {
+      const weights = fillMatrix(backend, type, ROWS, COLS, weightBytes(type, ROWS, COLS, random));
+      const embedded = backend.floats(3 * COLS);
+      backend.embed(embedded, weights, [0, 5, ROWS - 1]);
+      await keep(`embed ${type} ${weightBytes.name}`, embedded);
+      const out = backend.floats(COLUMNS * stride(ROWS));
+      const x = load(
+        backend,
+        vectors(COLUMNS, COLS, () => random.normal()),
+      );
+      backend.matmul(x, COLUMNS, [{ weights, out }]);
+      await keep(`matmul ${type} ${weightBytes.name}`, out);
+    }
+  }
+
+  const x = load(backend, normal(1024));
+  backend.rmsNorm(x, x, load(backend, normal(128)), 128, 8, 1e-5);
+  await keep("rmsNorm", x);
+  backend.addBias(x, load(backend, normal(256)), 256, 4);
+  backend.add(x, load(backend, normal(1024)), 1024);
+  await keep("add", x);
+  backend.swiglu(x, x, load(backend, normal(1024, 20)), 1024);
+  await keep("swiglu", x);
+  for (const pairs of ["interleaved", "half-split"] as const) {
+    const shape = { position: 1, columns: 4, heads: 4, headDim: 64, rotary: 32, pairs };
+    backend.rope(x, load(backend, normal(5 * 32)), shape);
+    await keep(`rope ${pairs}`, x);
+  }
+  const cache = backend.kvCache(50, 2, 64);
+  backend.storeKv(cache, load(backend, normal(50 * 128)), load(backend, normal(50 * 128)), 0, 50);
+  const attended = backend.floats(1024);
+  backend.attention(attended, x, cache, { position: 46, columns: 4, heads: 4, scale: 0.125 });
+  await keep("attention", attended);
+
+  const row = load(backend, normal(32_003, 8));
+  results.set("argmax", Float32Array.of(await backend.argmax(row, 32_003)));
+  // A number is f64: all of its bits.
+  results.set("logSumExp", new Float32Array(Float64Array.of(await backend.logSumExp(row, 32_003)).buffer));
+  backend.softmax(row, row, 32_003);
+  await keep("softmax", row);
+  return results;
+}
