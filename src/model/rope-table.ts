@@ -8,7 +8,7 @@
  * Source: Su et al. 2021, arXiv:2104.09864; linear scaling: Chen et al. 2023, arXiv:2306.15595; `scaling` is the
  * tensor rope_freqs.weight of a GGUF (Llama 3).
  */
-import type { Backend, Floats } from "../backend/backend.ts";
+import { type Backend, type Floats, stride } from "../backend/backend.ts";
 import { cos, exp, log, sin } from "../math.ts";
 import type { RopeConfig } from "./config.ts";
 
@@ -16,17 +16,18 @@ import type { RopeConfig } from "./config.ts";
 const STEP = 64;
 
 export class RopeTable {
-  /** (capacity, rotary): per position the cosines, then the sines. */
+  /** (capacity, rotary), `stride(rotary)` apart: per position the cosines, then the sines. */
   readonly values: Floats;
   readonly #backend: Backend;
   readonly #frequencies: Float64Array;
-  readonly #rotary: number;
+  /** Floats per position. */
+  readonly #stride: number;
   readonly #capacity: number;
   #filled = 0;
 
   constructor(backend: Backend, rope: RopeConfig, capacity: number, scaling: Float32Array | null) {
     this.#backend = backend;
-    this.#rotary = rope.rotary;
+    this.#stride = stride(rope.rotary);
     this.#capacity = capacity;
     this.values = backend.floats(tableLength(rope, capacity));
     const logBase = log(rope.base);
@@ -41,16 +42,15 @@ export class RopeTable {
     while (this.#filled < end) {
       const first = this.#filled;
       const some = Math.min(STEP, this.#capacity - first);
-      const rows = new Float32Array(some * this.#rotary);
-      for (let p = 0; p < some; p++) this.#fillRow(rows, p * this.#rotary, first + p);
-      // STEP is even and so is `rotary`: the slice starts at a multiple of four floats.
-      this.#backend.write(this.#backend.slice(this.values, first * this.#rotary, rows.length), rows);
+      const rows = new Float32Array(some * this.#stride);
+      for (let p = 0; p < some; p++) this.#fillRow(rows, p * this.#stride, first + p);
+      this.#backend.write(this.#backend.slice(this.values, first * this.#stride, rows.length), rows);
       this.#filled += some;
     }
   }
 
   #fillRow(rows: Float32Array, at: number, position: number): void {
-    const half = this.#rotary / 2;
+    const half = this.#frequencies.length;
     for (let i = 0; i < half; i++) {
       const angle = position * this.#frequencies[i];
       rows[at + i] = cos(angle);
@@ -61,5 +61,5 @@ export class RopeTable {
 
 /** f32 values that a table of `capacity` positions takes. */
 export function tableLength(rope: RopeConfig, capacity: number): number {
-  return capacity * rope.rotary;
+  return capacity * stride(rope.rotary);
 }
