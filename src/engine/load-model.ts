@@ -53,8 +53,11 @@ const DEFAULT_CONTEXT = 4096;
 /** Positions that must fit beside the weights, or loading is refused. */
 const LEAST_CONTEXT = 64;
 
-/** Bytes of kernels' static data and of scratch that grows with use. */
-const SLACK_BYTES = 1 << 20;
+/** Bytes of laid-out input per column of the widest matrix: 32 vectors, in fours of 9 bytes a value, or of 4 bytes. */
+const SCRATCH_PER_COLUMN = 128;
+
+/** Rows that straddle tiles while packing, rounding of allocations. */
+const SLACK_BYTES = 1 << 18;
 
 /**
  * Loads a GGUF model of the llama family (llama, qwen2, qwen3; F32, F16, BF16, Q8_0, Q4_0).
@@ -90,6 +93,7 @@ export async function loadModel(input: ByteInput, options: LoadOptions = {}): Pr
     );
     const fingerprint = new Fingerprint();
     fingerprint.addText(`${backend.name} ${ABI_VERSION} ${config.architecture}`);
+    backend.reserveScratch(widest(config), contextLength);
     const weights = await loadWeights(backend, reader, plan, config, fingerprint);
     const model = new Llama(backend, config, weights, contextLength);
     return new LocalModel(backend, model, gguf.metadata, tokenizer, {
@@ -111,8 +115,15 @@ export function memoryNeeds(
   plan: TensorPlan,
   contextLength: number,
 ): { weights: number; working: number } {
-  const working = 4 * (Llama.workingLength(config) + tableLength(config.rope, contextLength)) + SLACK_BYTES;
+  const scratch = Math.max(SCRATCH_PER_COLUMN * widest(config), 16 * contextLength);
+  const working =
+    4 * (Llama.workingLength(config) + tableLength(config.rope, contextLength)) + scratch + SLACK_BYTES;
   return { weights: weightBytes(backend, plan) + 64 * plan.tensors.size, working };
+}
+
+/** Columns of the widest matrix. */
+function widest({ hidden, feedForward, heads, headDim }: LlamaConfig): number {
+  return Math.max(hidden, feedForward, heads * headDim);
 }
 
 /** What `edgewise inspect` shows: the parts of loading that need no weights. */
