@@ -1,0 +1,92 @@
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import type { Timed } from "./harness.ts";
+
+const REGISTER = new URL("./register.mjs", import.meta.url).href;
+
+/** What a peer says about itself when it has loaded the model. */
+export interface About {
+  readonly peer: string;
+  readonly version: string;
+  readonly threads: number;
+  readonly [setting: string]: unknown;
+}
+
+interface Speed extends Timed {
+  readonly tokensPerSecond: number;
+}
+
+/** Token ids, or a text for a peer that takes no ids. */
+type Prompt = { tokens: readonly number[] } | { text: string };
+
+/** Requests every peer process knows; the answers are described at the head of its file. */
+interface Tasks {
+  tokenize: [{ text: string }, { tokens: number[] }];
+  greedy: [{ tokens: readonly number[]; n: number }, { tokens: number[] }];
+  decode: [Prompt & { n: number }, Speed];
+  prefill: [Prompt, Speed];
+  logits: [{ tokens: readonly number[]; file: string }, { rows: number; vocab: number }];
+}
+
+/**
+ * Another runtime in a process of its own, with one model loaded: it stays up between requests, so that its rounds
+ * can be interleaved with ours, and uses no core while it waits.
+ *
+ *   await using llama = await Peer.start("llama-cpp", ["model.gguf"]);
+ *   const { tokensPerSecond } = await llama.request("decode", { tokens, n: 64 });
+ */
+export class Peer implements AsyncDisposable {
+  readonly about: About;
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #lines: AsyncIterator<string>;
+
+  private constructor(
+    child: ChildProcessByStdio<Writable, Readable, null>,
+    lines: AsyncIterator<string>,
+    about: About,
+  ) {
+    this.#child = child;
+    this.#lines = lines;
+    this.about = about;
+  }
+
+  static get installed(): boolean {
+    return existsSync(new URL("./peers/node_modules", import.meta.url));
+  }
+
+  /**
+   * @param name A script of `bench/peers`, without its ending.
+   * @param args Model file first; the head of the script lists the options.
+   * @throws {Error} If the peers are not installed, or the script cannot load the model.
+   */
+  static async start(name: "llama-cpp" | "wllama", args: readonly string[]): Promise<Peer> {
+    if (!Peer.installed) throw new Error("Peers are not installed: npm install --prefix bench/peers");
+    const script = fileURLToPath(new URL(`./peers/${name}.mjs`, import.meta.url));
+    const child = spawn("node", ["--import", REGISTER, script, ...args], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const first = await lines.next();
+    if (first.done) throw new Error(`Peer ${name} ended before it had loaded ${args[0]}`);
+    return new Peer(child, lines, JSON.parse(first.value));
+  }
+
+  async request<T extends keyof Tasks>(task: T, request: Tasks[T][0]): Promise<Tasks[T][1]> {
+    this.#child.stdin.write(`${JSON.stringify({ task, ...request })}\n`);
+    const line = await this.#lines.next();
+    if (line.done) throw new Error(`Peer ${this.about.peer} ended while it worked on ${task}`);
+    const answer = JSON.parse(line.value);
+    if (answer.error !== undefined)
+      throw new Error(`Peer ${this.about.peer} failed in ${task}: ${answer.error}`);
+    return answer;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ended = new Promise((resolve) => this.#child.once("exit", resolve));
+    this.#child.stdin.end();
+    await ended;
+  }
+}
