@@ -264,15 +264,8 @@ export function q8_0_x4(weights: usize, stride: usize, streams: usize, group: us
           q += 16;
           x += 16;
         } while (p < end);
-        x = steps;
-        fold(sum, f32x4.mul(raw_load4(tile), v128.load32_splat(x)), a0);
-        fold(sum + 32, f32x4.mul(raw_load4(tile), v128.load32_splat(x, 4)), a1);
-        fold(sum + 64, f32x4.mul(raw_load4(tile), v128.load32_splat(x, 8)), a2);
-        fold(sum + 96, f32x4.mul(raw_load4(tile), v128.load32_splat(x, 12)), a3);
-        fold(sum + 16, f32x4.mul(raw_load4(other), v128.load32_splat(x)), b0);
-        fold(sum + 48, f32x4.mul(raw_load4(other), v128.load32_splat(x, 4)), b1);
-        fold(sum + 80, f32x4.mul(raw_load4(other), v128.load32_splat(x, 8)), b2);
-        fold(sum + 112, f32x4.mul(raw_load4(other), v128.load32_splat(x, 12)), b3);
+        fold4(sum, raw_load4(tile), steps, a0, a1, a2, a3);
+        fold4(sum + 16, raw_load4(other), steps, b0, b1, b2, b3);
       } else {
         // One stream at a time: here a column needs two accumulators a stream.
         for (let half: usize = 0; half < 2; half++) {
@@ -299,12 +292,15 @@ export function q8_0_x4(weights: usize, stride: usize, streams: usize, group: us
             p += 16;
             x += 32;
           } while (p < stop);
-          const to = sum + half * 16;
-          const scale_f32x4 = raw_load4(at);
-          fold(to, f32x4.mul(scale_f32x4, v128.load32_splat(steps)), add_pairs(a0, b0));
-          fold(to + 32, f32x4.mul(scale_f32x4, v128.load32_splat(steps, 4)), add_pairs(a1, b1));
-          fold(to + 64, f32x4.mul(scale_f32x4, v128.load32_splat(steps, 8)), add_pairs(a2, b2));
-          fold(to + 96, f32x4.mul(scale_f32x4, v128.load32_splat(steps, 12)), add_pairs(a3, b3));
+          fold4(
+            sum + half * 16,
+            raw_load4(at),
+            steps,
+            add_pairs(a0, b0),
+            add_pairs(a1, b1),
+            add_pairs(a2, b2),
+            add_pairs(a3, b3),
+          );
         }
       }
       tile += stride * 2;
@@ -314,6 +310,16 @@ export function q8_0_x4(weights: usize, stride: usize, streams: usize, group: us
     group += 256;
     steps += 16;
   }
+}
+
+/** Adds one block's totals of four columns to their sums, which stand 32 bytes apart. */
+// @ts-ignore: decorator
+@inline
+function fold4(sum: usize, scale_f32x4: v128, steps: usize, a0: v128, a1: v128, a2: v128, a3: v128): void {
+  fold(sum, f32x4.mul(scale_f32x4, v128.load32_splat(steps)), a0);
+  fold(sum + 32, f32x4.mul(scale_f32x4, v128.load32_splat(steps, 4)), a1);
+  fold(sum + 64, f32x4.mul(scale_f32x4, v128.load32_splat(steps, 8)), a2);
+  fold(sum + 96, f32x4.mul(scale_f32x4, v128.load32_splat(steps, 12)), a3);
 }
 
 /** sum += total · factor */
