@@ -1,27 +1,39 @@
 /**
- * attention: causal grouped-query attention of consecutive positions over an f16 cache.
+ * attention: causal grouped-query attention of consecutive positions over a 16-bit cache.
  *
  *     s[j]  =  scale · Σ_d q[d]·K[j,d]        p  =  softmax(s)        out[d]  =  Σ_j p[j]·V[j,d]        j = 0 … position
  *
  * Every sum runs in the order of d or of j, so a position's result does not depend on which positions were computed
  * in the same call.
  *
+ * A key or value of one head is kept as 16-bit integers that share one f32 step, largest / 32767. Half floats, which take
+ * the same room, lose more: 11 bits of each element instead of 16 of the largest (KL on the embedded F16 model 1.5e-7
+ * nats with halves, 1.5e-9 so), and they must be widened with more operations.
+ *
  * Shapes    q, out: (tokens, heads, head_dim) f32. head_dim: a multiple of 8. scores: 4 · (capacity rounded up to 4) f32.
- * Layout    K: [kv_head][capacity/4][head_dim][4 positions] halves: a vector of scores needs no horizontal sum.
- *           V: [kv_head][capacity][head_dim] halves, dims of each 8 stored 0 4 1 5 2 6 3 7: the even and odd halves of a
- *           vector are then dims 0-3 and 4-7.
- * Accuracy  K and V rounded to half precision (relative 2^-11), sums in f32.
- * Cost      4 bytes per cached position, kv_head and dim; one widening serves up to 4 query heads.
+ * Layout    codes of K: [kv_head][capacity/4][head_dim][4 positions] i16, so that scores need no horizontal sum;
+ *           codes of V: [kv_head][capacity][head_dim] i16. Behind each of the two its steps: [kv_head][capacity] f32.
+ * Accuracy  K and V within half a step; sums in f32.
+ * Cost      4 bytes per cached position, kv_head and dim, and 8 per position and kv_head; one widening serves up to 4
+ *           query heads.
  */
-import { HALF_SCALE, raw_even, raw_load4, raw_odd, store_half4 } from "../lib/half";
 import { exp_f32x4 } from "../lib/exp";
 import { max_lanes, sum_lanes } from "../lib/lanes";
+
+/** Largest magnitude of a code. */
+const LEVELS: f32 = 32767;
 
 const STAGE: usize = memory.data(16, 16);
 
 /** Bytes of K, and of V, for `capacity` positions. */
 export function kv_bytes(capacity: usize, kv_heads: usize, head_dim: usize): usize {
-  return ((capacity + 3) & ~3) * kv_heads * head_dim * 2;
+  return padded(capacity) * kv_heads * (head_dim * 2 + 4);
+}
+
+// @ts-ignore: decorator
+@inline
+function padded(capacity: usize): usize {
+  return (capacity + 3) & ~3;
 }
 
 /** Writes one position's keys and values, each (kv_heads, head_dim) f32, into the cache. */
@@ -35,30 +47,47 @@ export function store_kv(
   kv_heads: usize,
   head_dim: usize,
 ): void {
-  const head_bytes = kv_bytes(capacity, 1, head_dim);
-  for (; kv_heads > 0; --kv_heads) {
+  const codes = padded(capacity) * head_dim * 2;
+  for (let head: usize = 0; head < kv_heads; head++) {
+    const steps = (kv_heads - head) * codes + head * padded(capacity) * 4 + position * 4;
+    const inverse_k = store_step(key, key_cache + steps, head_dim);
+    const inverse_v = store_step(value, value_cache + steps, head_dim);
     let k = key_cache + (position >> 2) * head_dim * 8 + (position & 3) * 2;
     let v = value_cache + position * head_dim * 2;
-    for (let d: usize = 0; d < head_dim; d += 4) {
-      store_half4(STAGE, v128.load(key + d * 4));
-      store<u16>(k, load<u16>(STAGE));
-      store<u16>(k, load<u16>(STAGE, 2), 8);
-      store<u16>(k, load<u16>(STAGE, 4), 16);
-      store<u16>(k, load<u16>(STAGE, 6), 24);
-      k += 32;
-    }
     for (let d: usize = 0; d < head_dim; d += 8) {
-      store_half4(STAGE, v128.load(value + d * 4));
-      store_half4(STAGE + 8, v128.load(value + d * 4, 16));
-      const halves = v128.load(STAGE);
-      v128.store(v, i16x8.shuffle(halves, halves, 0, 4, 1, 5, 2, 6, 3, 7));
+      v128.store(STAGE, round8(key, inverse_k));
+      for (let i: usize = 0; i < 16; i += 2) store<u16>(k + i * 4, load<u16>(STAGE + i));
+      v128.store(v, round8(value, inverse_v));
+      k += 64;
       v += 16;
+      key += 32;
+      value += 32;
     }
-    key += head_dim * 4;
-    value += head_dim * 4;
-    key_cache += head_bytes;
-    value_cache += head_bytes;
+    key_cache += codes;
+    value_cache += codes;
   }
+}
+
+/** Stores the step of `count` values and returns its inverse. */
+function store_step(values: usize, step: usize, count: usize): f32 {
+  let max_f32x4 = f32x4.splat(0);
+  for (let i: usize = 0; i < count << 2; i += 16)
+    max_f32x4 = f32x4.max(max_f32x4, f32x4.abs(v128.load(values + i)));
+  const largest = max_lanes(max_f32x4);
+  const usable = largest > 1e-30;
+  store<f32>(step, usable ? largest / LEVELS : largest * 0);
+  return usable ? LEVELS / largest : 0;
+}
+
+/** 8 values as codes. */
+// @ts-ignore: decorator
+@inline
+function round8(values: usize, inverse: f32): v128 {
+  const inverse_f32x4 = f32x4.splat(inverse);
+  return i16x8.narrow_i32x4_s(
+    i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(values), inverse_f32x4))),
+    i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(values, 16), inverse_f32x4))),
+  );
 }
 
 /** Attends from positions `position` … `position + tokens − 1`, whose keys and values are in the cache already. */
@@ -76,14 +105,15 @@ export function attention(
   head_dim: usize,
   scale: f32,
 ): void {
-  const head_bytes = kv_bytes(capacity, 1, head_dim);
+  const head_codes = padded(capacity) * head_dim * 2;
   const group = heads / kv_heads;
-  const stride = ((capacity + 3) & ~3) * 4;
+  const stride = padded(capacity) * 4;
   for (; tokens > 0; --tokens) {
     const length = ++position;
     for (let kv: usize = 0; kv < kv_heads; kv++) {
-      const k = key_cache + kv * head_bytes;
-      const v = value_cache + kv * head_bytes;
+      const k = key_cache + kv * head_codes;
+      const v = value_cache + kv * head_codes;
+      const steps = kv_heads * head_codes + kv * stride;
       for (let done: usize = 0; done < group; done += 4) {
         const some = min<usize>(4, group - done);
         for (let head: usize = 0; head < some; head += 2) {
@@ -94,14 +124,16 @@ export function attention(
             first,
             second,
             k,
+            key_cache + steps,
             to,
             head + 1 < some ? to + stride : to,
             length,
             head_dim,
-            scale * HALF_SCALE,
+            scale,
           );
         }
-        for (let head: usize = 0; head < some; head++) softmax_in_place(scores + head * stride, length);
+        for (let head: usize = 0; head < some; head++)
+          softmax_in_place(scores + head * stride, value_cache + steps, length);
         weigh_values(scores, stride, v, out, some, length, head_dim);
         q += some * head_dim * 4;
         out += some * head_dim * 4;
@@ -115,6 +147,7 @@ function key_products(
   first: usize,
   second: usize,
   key: usize,
+  steps: usize,
   first_out: usize,
   second_out: usize,
   length: usize,
@@ -128,21 +161,22 @@ function key_products(
       b0 = a0,
       b1 = a0;
     for (let d: usize = 0; d < head_dim << 2; d += 8) {
-      const even = raw_load4(key);
-      const odd = raw_load4(key + 8);
-      a0 = f32x4.add(a0, f32x4.mul(even, f32x4.mul(v128.load32_splat(first + d), scale_f32x4)));
-      a1 = f32x4.add(a1, f32x4.mul(odd, f32x4.mul(v128.load32_splat(first + d, 4), scale_f32x4)));
-      b0 = f32x4.add(b0, f32x4.mul(even, f32x4.mul(v128.load32_splat(second + d), scale_f32x4)));
-      b1 = f32x4.add(b1, f32x4.mul(odd, f32x4.mul(v128.load32_splat(second + d, 4), scale_f32x4)));
+      const even = f32x4.convert_i32x4_s(v128.load16x4_s(key));
+      const odd = f32x4.convert_i32x4_s(v128.load16x4_s(key, 8));
+      a0 = f32x4.add(a0, f32x4.mul(even, v128.load32_splat(first + d)));
+      a1 = f32x4.add(a1, f32x4.mul(odd, v128.load32_splat(first + d, 4)));
+      b0 = f32x4.add(b0, f32x4.mul(even, v128.load32_splat(second + d)));
+      b1 = f32x4.add(b1, f32x4.mul(odd, v128.load32_splat(second + d, 4)));
       key += 16;
     }
-    v128.store(first_out + j * 4, f32x4.add(a0, a1));
-    v128.store(second_out + j * 4, f32x4.add(b0, b1));
+    const factor_f32x4 = f32x4.mul(v128.load(steps + j * 4), scale_f32x4);
+    v128.store(first_out + j * 4, f32x4.mul(f32x4.add(a0, a1), factor_f32x4));
+    v128.store(second_out + j * 4, f32x4.mul(f32x4.add(b0, b1), factor_f32x4));
   }
 }
 
-/** exp(s − max) / Σ, over `length` scores; what stands behind them becomes 0. */
-function softmax_in_place(scores: usize, length: usize): void {
+/** exp(s − max) / Σ, over `length` scores, each times the step of its value; what stands behind them becomes 0. */
+function softmax_in_place(scores: usize, steps: usize, length: usize): void {
   const bytes = length << 2;
   const end = scores + ((bytes + 15) & ~15);
   for (let at = scores + bytes; at < end; at += 4) store<f32>(at, -Infinity);
@@ -155,10 +189,10 @@ function softmax_in_place(scores: usize, length: usize): void {
     v128.store(at, e);
     sum_f32x4 = f32x4.add(sum_f32x4, e);
   }
-  // Raw halves times 2^112 here, once per score, instead of once per value.
   const factor_f32x4 = f32x4.splat(1 / sum_lanes(sum_f32x4));
   for (let at = scores; at < end; at += 16) {
-    v128.store(at, f32x4.mul(f32x4.mul(v128.load(at), factor_f32x4), f32x4.splat(HALF_SCALE)));
+    v128.store(at, f32x4.mul(f32x4.mul(v128.load(at), factor_f32x4), v128.load(steps)));
+    steps += 16;
   }
 }
 
@@ -184,9 +218,9 @@ function weigh_values(
       e1 = a0;
     let v = value + d * 2;
     for (let p = probs, end = probs + length * 4; p < end; p += 4) {
-      const halves = v128.load(v);
-      const low = raw_even(halves),
-        high = raw_odd(halves);
+      const codes = v128.load(v);
+      const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes));
+      const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes));
       let weight = v128.load32_splat(p);
       a0 = f32x4.add(a0, f32x4.mul(low, weight));
       a1 = f32x4.add(a1, f32x4.mul(high, weight));

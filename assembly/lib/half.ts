@@ -48,23 +48,3 @@ export function load_half4(source: usize): v128 {
 export function half_to_f32(half: u32): f32 {
   return reinterpret<f32>(((half & 0x7fff) << 13) | ((half & 0x8000) << 16)) * HALF_SCALE;
 }
-
-/** Stores 4 lanes as halves, rounded to nearest even; beyond ±65504 saturates. */
-// @ts-ignore: decorator
-@inline
-export function store_half4(target: usize, values: v128): void {
-  const limit_f32x4 = f32x4.splat(65504);
-  const magnitude_f32x4 = f32x4.pmin(f32x4.abs(values), limit_f32x4);
-  const sign = v128.and(values, i32x4.splat(0x80000000));
-  // Adding 2^(e+13) makes the f32 adder round at the half's last bit; below 2^-14 that bit is fixed at 2^-24.
-  const exponent = v128.and(magnitude_f32x4, i32x4.splat(0x7f800000));
-  const anchor = i32x4.add(i32x4.max_s(exponent, i32x4.splat(0x38800000)), i32x4.splat(13 << 23));
-  const rounded_f32x4 = f32x4.sub(f32x4.add(magnitude_f32x4, anchor), anchor);
-  const raw = i32x4.shr_u(f32x4.mul(rounded_f32x4, f32x4.splat(reinterpret<f32>(0x07800000))), 13);
-  const halves = v128.or(raw, i32x4.shr_u(sign, 16));
-  v128.store64_lane(
-    target,
-    i8x16.shuffle(halves, halves, 0, 1, 4, 5, 8, 9, 12, 13, 0, 1, 4, 5, 8, 9, 12, 13),
-    0,
-  );
-}

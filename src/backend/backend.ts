@@ -37,7 +37,7 @@ export interface MatrixWriter {
   finish(): Matrix;
 }
 
-/** Keys and values of one layer, f16. */
+/** Keys and values of one layer, in 16 bits: integers that share a step per position and head. */
 export interface KvCache {
   readonly capacity: number;
   readonly kvHeads: number;
@@ -108,7 +108,10 @@ export interface Backend {
       pairs: RopePairs;
     },
   ): void;
-  /** Appends keys and values, each (columns, kvHeads, headDim), from `position` on, rounded to f16. */
+  /**
+   * Appends keys and values, each (columns, kvHeads, headDim), from `position` on. A head's vector is rounded to integers
+   * times its step, largest / 32767; one whose largest is below 1e-30 becomes zero.
+   */
   storeKv(cache: KvCache, key: Floats, value: Floats, position: number, columns: number): void;
   /** Causal grouped-query attention of q, (columns, heads, headDim), at `position` and on, over what is in the cache. */
   attention(

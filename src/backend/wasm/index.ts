@@ -108,7 +108,7 @@ class WasmBackend implements Backend {
 
   kvBytes(capacity: number, kvHeads: number, headDim: number): number {
     // As kv_bytes of layer/attention.ts, without its 32 bits.
-    return 2 * stride(capacity) * kvHeads * headDim * 2;
+    return 2 * stride(capacity) * kvHeads * (headDim * 2 + 4);
   }
 
   kvCache(capacity: number, kvHeads: number, headDim: number): WasmKvCache {

@@ -90,7 +90,7 @@ export function memoryCases(create: CreateBackend): void {
         ["1,048,577", () => backend.reserve(MIB + 1)],
         ["4,194,304", () => backend.floats(MIB)],
         ["4,194,304", () => backend.matrix("F32", 1024, 1024)],
-        ["4,194,304", () => backend.kvCache(1024, 16, 64)],
+        ["4,325,376", () => backend.kvCache(1024, 16, 64)],
       ];
       for (const [needed, attempt] of attempts) {
         const used = backend.usedBytes;
