@@ -8,8 +8,8 @@
  * follows as a short last band.
  * All columns are worked off per step, so weights come from memory once however many columns there are.
  */
-import { BLOCK_BYTES_Q8_0, pack_q8_0, q8_0_x1, q8_0_x4, unpack_q8_0 } from "./q8_0";
-import { BLOCK_BYTES_Q4_0, pack_q4_0, q4_0_x1, q4_0_x4, unpack_q4_0 } from "./q4_0";
+import { pack_q8_0, q8_0_x1, q8_0_x4, unpack_q8_0 } from "./q8_0";
+import { pack_q4_0, q4_0_x1, q4_0_x4, unpack_q4_0 } from "./q4_0";
 import {
   float_group_bytes,
   float_tile_bytes,
@@ -20,6 +20,8 @@ import {
   unpack_float,
 } from "./float";
 import { group_bytes, quantize_column } from "./activation";
+import { ACCUMULATORS, clear } from "./sums";
+import { BLOCK_BYTES_Q4_0, BLOCK_BYTES_Q8_0 } from "./tile";
 
 // @ts-ignore: decorator
 @inline
@@ -28,9 +30,6 @@ export const STREAMS: usize = 16;
 /** Ids of weight formats: those of ggml, so that a file's number can be passed on. */
 export const Q4_0: i32 = 2;
 export const Q8_0: i32 = 8;
-
-/** Running sums: 16 streams · 4 columns. */
-export const ACCUMULATORS: usize = memory.data(1024, 16);
 
 /** Bytes of one tile of 4 rows by `cols`. */
 export function tile_bytes(format: i32, cols: usize): usize {
@@ -169,12 +168,4 @@ function step(
     input += group_of(format, cols, 1);
     out += out_stride;
   }
-}
-
-/** Not memory.fill: that is a call out of the module in V8. */
-// @ts-ignore: decorator
-@inline
-function clear(bytes: usize): void {
-  const zero = i32x4.splat(0);
-  for (let at = ACCUMULATORS; at < ACCUMULATORS + bytes; at += 16) v128.store(at, zero);
 }

@@ -10,7 +10,7 @@
  * Cost      2 or 4 bytes a weight; F16 takes 5 operations per 8 weights to widen, shared by the columns.
  */
 import { raw_even, raw_odd } from "../lib/half";
-import { ACCUMULATORS } from "./bands";
+import { ACCUMULATORS } from "./sums";
 
 /** ggml's ids. */
 export const F32: i32 = 0;
