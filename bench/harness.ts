@@ -21,11 +21,34 @@ export interface Candidate {
   readonly tokens?: number;
 }
 
+/** A ratio that the report gives for every candidate that can be compared. */
+export interface Comparison {
+  /** Title of its column. */
+  readonly title: string;
+  /** Name of the candidate that `name` is divided by, or undefined for none. */
+  baseline(name: string): string | undefined;
+  /** "speed": bytes, tokens or calls per time, above 1 is faster. "time": of one call, above 1 is slower. */
+  readonly of: "speed" | "time";
+}
+
+/** Everybody's speed over that of `name`. */
+export function speedOver(name: string, title = `speed / ${name}`): Comparison {
+  return { title, baseline: () => name, of: "speed" };
+}
+
+/** What cannot be measured here, as a row of the table. */
+export interface Missing {
+  readonly name: string;
+  /** Why, and what to do about it. */
+  readonly reason: string;
+}
+
 export interface MeasureOptions {
   /** What a call works on, for example "151,936 x 896 Q8_0". */
   shape: string;
-  /** Name of the candidate that the others are divided by. Default: the first. */
-  baseline?: string;
+  /** Default: speed over that of the first candidate. */
+  comparisons?: readonly Comparison[];
+  missing?: readonly Missing[];
   /** At least 9. Default 9. */
   rounds?: number;
   /** Calls are repeated within a round until it lasts this long, so that the clock's grain does not show. Default 20. */
@@ -43,23 +66,24 @@ export interface Measurement {
   readonly bytes?: number;
   readonly gigabytesPerSecond?: number;
   readonly tokensPerSecond?: number;
-  /** Median over rounds of this candidate's speed (bytes, tokens or calls per time) over the baseline's; above 1 is faster. */
-  readonly ratio: number;
+  /** By title of the comparison: median over rounds of the ratio within a round. */
+  readonly ratios: Readonly<Record<string, number>>;
 }
 
 export interface Report {
   readonly question: string;
   readonly shape: string;
   readonly machine: Machine;
-  readonly baseline: string;
   readonly rounds: number;
+  readonly comparisons: readonly string[];
   readonly measurements: readonly Measurement[];
+  readonly missing: readonly Missing[];
 }
 
 /**
  * Checks, warms up and times the candidates, interleaved.
  *
- *   const report = await measure("head matmul", [streamingRead(kernels), q8, q4], { shape: "151,936 x 896" });
+ *   const report = await measure("head matmul", [await streamingRead(), q8, q4], { shape: "151,936 x 896" });
  *   print(report);
  *
  * @throws Whatever a candidate's `check` throws.
@@ -69,33 +93,40 @@ export async function measure(
   candidates: readonly Candidate[],
   options: MeasureOptions,
 ): Promise<Report> {
-  const { shape, rounds = 9, roundMilliseconds = 20, warmupMilliseconds = 500 } = options;
+  const { shape, rounds = 9, roundMilliseconds = 20, warmupMilliseconds = 500, missing = [] } = options;
+  const { comparisons = [speedOver(candidates[0].name)] } = options;
   if (rounds < 9) throw new RangeError(`rounds must be at least 9, got ${rounds}`);
-  const baseline = options.baseline ?? candidates[0].name;
-  if (!candidates.some(({ name }) => name === baseline)) {
-    throw new RangeError(`baseline must be a candidate's name, got "${baseline}"`);
-  }
 
   for (const candidate of candidates) await candidate.check?.();
   const calls = new Map<Candidate, number>();
   for (const candidate of candidates) {
     calls.set(candidate, await warmUp(candidate, warmupMilliseconds, roundMilliseconds));
   }
-  const times = new Map<string, number[]>(candidates.map(({ name }) => [name, []]));
+  const times = new Map<Candidate, number[]>(candidates.map((candidate) => [candidate, []]));
   for (let round = 0; round < rounds; round++) {
     for (const candidate of candidates) {
       const count = calls.get(candidate)!;
-      times.get(candidate.name)!.push((await time(candidate, count)) / count);
+      times.get(candidate)!.push((await time(candidate, count)) / count);
     }
   }
 
-  const work = commonWork(candidates);
-  const base = candidates.find(({ name }) => name === baseline)!;
-  const baseSpeeds = times.get(baseline)!.map((milliseconds) => work(base) / milliseconds);
+  const ratio = (candidate: Candidate, { baseline, of }: Comparison): number | undefined => {
+    const base = candidates.find(({ name }) => name === baseline(candidate.name));
+    if (base === undefined) return undefined;
+    const work = of === "speed" ? relativeWork(candidate, base) : 1;
+    if (work === undefined) return undefined;
+    const own = times.get(candidate)!;
+    return median(
+      times
+        .get(base)!
+        .map((time, round) => (of === "speed" ? (work * time) / own[round] : own[round] / time)),
+    );
+  };
   const measurements = candidates.map((candidate): Measurement => {
     const { name, bytes, tokens } = candidate;
-    const own = times.get(name)!;
+    const own = times.get(candidate)!;
     const milliseconds = median(own);
+    const ratios = comparisons.map((comparison) => [comparison.title, ratio(candidate, comparison)] as const);
     return {
       name,
       milliseconds,
@@ -103,25 +134,33 @@ export async function measure(
       bytes,
       gigabytesPerSecond: bytes === undefined ? undefined : bytes / milliseconds / 1e6,
       tokensPerSecond: tokens === undefined ? undefined : (1000 * tokens) / milliseconds,
-      ratio: median(own.map((elapsed, round) => work(candidate) / elapsed / baseSpeeds[round])),
+      ratios: Object.fromEntries(ratios.filter((entry): entry is [string, number] => entry[1] !== undefined)),
     };
   });
-  return { question, shape, machine: describeMachine(), baseline, rounds, measurements };
+  const titles = comparisons.map(({ title }) => title);
+  return {
+    question,
+    shape,
+    machine: describeMachine(),
+    rounds,
+    comparisons: titles,
+    measurements,
+    missing,
+  };
 }
 
-/** Prints a report as a table, or as one line of JSON where the command line says `--json`. */
-export function print(report: Report, json = process.argv.includes("--json")): void {
+/** Prints a report as a table, or as one line of JSON. */
+export function print(report: Report, json = false): void {
   if (json) {
     console.log(JSON.stringify(report));
     return;
   }
-  const { question, shape, machine, baseline, rounds, measurements } = report;
+  const { question, shape, machine, rounds, comparisons, measurements, missing } = report;
   console.log(`\n${question}: ${shape}`);
   console.log(
     `${machine.cpu}, ${machine.cores} cores, ${machine.runtime}; median of ${rounds} interleaved rounds`,
   );
-  const column = (value: number | undefined, digits: number) =>
-    value === undefined ? "" : value.toFixed(digits);
+  const column = (value: number | undefined, digits: number) => value?.toFixed(digits) ?? "";
   const rows = measurements.map((measurement) => [
     measurement.name,
     column(measurement.milliseconds, 3),
@@ -129,48 +168,28 @@ export function print(report: Report, json = process.argv.includes("--json")): v
     measurement.bytes?.toLocaleString("en-US") ?? "",
     column(measurement.gigabytesPerSecond, 2),
     column(measurement.tokensPerSecond, 1),
-    column(measurement.ratio, 3),
+    ...comparisons.map((title) => column(measurement.ratios[title], 3)),
   ]);
-  const head = ["", "ms", "range", "bytes", "GB/s", "tokens/s", `speed / ${baseline}`];
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
+  printTable([["", "ms", "range", "bytes", "GB/s", "tokens/s", ...comparisons], ...rows]);
+  for (const { name, reason } of missing) console.log(`${name}: ${reason}`);
+}
+
+/** Rows of cells, the first column to the left and the others to the right; columns without any content are left out. */
+export function printTable([head, ...rows]: readonly (readonly string[])[]): void {
+  const filled = head.map((_, i) => i).filter((i) => rows.some((row) => row[i] !== ""));
+  const widths = filled.map((i) => Math.max(...[head, ...rows].map((row) => row[i].length)));
   for (const row of [head, ...rows]) {
-    console.log(
-      row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join("  "),
-    );
+    const cells = filled.map((i, n) => (n === 0 ? row[i].padEnd(widths[n]) : row[i].padStart(widths[n])));
+    console.log(cells.join("  ").trimEnd());
   }
 }
 
-/** What every Wasm build exports for the roofline R. */
-export interface StreamReader {
-  readonly memory: WebAssembly.Memory;
-  /** Loads and xors `bytes` bytes from `pointer`, 16 at a time. */
-  stream_read(pointer: number, bytes: number): unknown;
-}
-
-/**
- * The roofline R: how fast this engine reads memory in a straight line. Put it into the same `measure` as the kernels.
- *
- * @param pointer Start of memory that nobody else writes meanwhile.
- * @param bytes At least 256 MB, so that no cache holds it.
- */
-export function streamingRead(kernels: StreamReader, pointer: number, bytes: number): Candidate {
-  if (bytes < 256e6) throw new RangeError(`bytes must be at least 256,000,000, got ${bytes}`);
-  if (pointer + bytes > kernels.memory.buffer.byteLength) {
-    throw new RangeError(
-      `Memory must hold ${pointer + bytes} bytes, has ${kernels.memory.buffer.byteLength}`,
-    );
-  }
-  // Pages that were never written all map to one page of zeros, which would be read from the cache.
-  new Uint32Array(kernels.memory.buffer, pointer, bytes >> 2).fill(0x9e3779b9);
-  return { name: "streaming read", bytes, run: () => void kernels.stream_read(pointer, bytes) };
-}
-
-/** What a ratio compares: bytes if every candidate counts them, else tokens, else calls. */
-function commonWork(candidates: readonly Candidate[]): (candidate: Candidate) => number {
-  if (candidates.every(({ bytes }) => bytes !== undefined)) return ({ bytes }) => bytes!;
-  if (candidates.every(({ tokens }) => tokens !== undefined)) return ({ tokens }) => tokens!;
-  if (candidates.every(({ bytes, tokens }) => bytes === undefined && tokens === undefined)) return () => 1;
-  throw new RangeError("candidates must all count bytes, or all count tokens, or none of both");
+/** Work of a call over work of a call of `base`: in tokens if both count them, else in bytes, else in calls. */
+function relativeWork(candidate: Candidate, base: Candidate): number | undefined {
+  if (candidate.tokens !== undefined && base.tokens !== undefined) return candidate.tokens / base.tokens;
+  if (candidate.bytes !== undefined && base.bytes !== undefined) return candidate.bytes / base.bytes;
+  const counts = [candidate.bytes, candidate.tokens, base.bytes, base.tokens];
+  return counts.every((count) => count === undefined) ? 1 : undefined;
 }
 
 /** Runs the candidate until it is hot; gives the calls that fill a round. */
@@ -202,7 +221,7 @@ async function time(candidate: Candidate, count: number): Promise<number> {
   return told ?? performance.now() - start;
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;

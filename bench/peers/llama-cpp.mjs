@@ -2,6 +2,7 @@
  * Native llama.cpp as a peer process: one JSON request per line on stdin, one JSON answer per line on stdout.
  *
  *   node bench/peers/llama-cpp.mjs model.gguf [--threads 1] [--context 512] [--kv F16|F32] [--flash auto|on|off]
+ *        [--cpu icelake]
  *
  * | request | answer |
  * |---|---|
@@ -13,8 +14,14 @@
  *
  * The addon's own context is driven, below the public classes: their batching queue would be counted against llama.cpp.
  * One batch holds a whole request (n_batch = n_ubatch = context), which is the fastest prefill llama.cpp has.
+ *
+ * llama.cpp picks the code for this CPU out of several libraries; `--cpu` names one instead, which must run here.
  */
-import { open } from "node:fs/promises";
+import { mkdtemp, open, rm, symlink } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { serve } from "./json-lines.mjs";
@@ -28,6 +35,7 @@ const { values, positionals } = parseArgs({
     context: { type: "string", default: "512" },
     kv: { type: "string", default: "F16" },
     flash: { type: "string", default: "auto" },
+    cpu: { type: "string" },
   },
 });
 const [modelPath] = positionals;
@@ -36,6 +44,7 @@ const threads = Number(values.threads);
 const contextSize = Number(values.context);
 const flashAttention = { auto: "auto", on: true, off: false }[values.flash];
 
+if (values.cpu !== undefined) await loadCpuLibrary(values.cpu);
 const llama = await getLlama({
   gpu: false,
   build: "never",
@@ -59,6 +68,22 @@ const native = context._ctx;
 native.setThreads(threads);
 const greedySampler = new llama._bindings.AddonSampler(model._model);
 greedySampler.applyConfig({ temperature: 0 });
+
+/** Loads one library before node-llama-cpp would choose; it keeps what is loaded. */
+async function loadCpuLibrary(name) {
+  const binaries = fileURLToPath(
+    new URL("./node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/", import.meta.url),
+  );
+  // llama.cpp takes the best library of a folder, so this one gets a folder of its own.
+  const folder = await mkdtemp(join(tmpdir(), "llama-cpu-"));
+  try {
+    const library = `libggml-cpu-${name}.so`;
+    await symlink(join(binaries, library), join(folder, library));
+    createRequire(import.meta.url)(join(binaries, "llama-addon.node")).loadBackends(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
 
 /** Appends tokens at `position`; gives the batch index of each row asked for. */
 async function forward(tokens, position, rows) {

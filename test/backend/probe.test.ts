@@ -15,9 +15,12 @@ function probeIn(...flags: string[]): number[] {
 
 const isNode20 = process.versions.node.startsWith("20.");
 
-test.runIf(isNode20)("the probe refuses the flagged relaxed SIMD of Node 20, which adds products twice", () => {
-  expect(probeIn("--experimental-wasm-relaxed-simd")).toContain(0);
-});
+test.runIf(isNode20)(
+  "the probe refuses the flagged relaxed SIMD of Node 20, which adds products twice",
+  () => {
+    expect(probeIn("--experimental-wasm-relaxed-simd")).toContain(0);
+  },
+);
 
 test.runIf(isNode20)("the probe sees that only one of its two compilers is wrong", () => {
   const answers = probeIn("--experimental-wasm-relaxed-simd", "--no-liftoff");
