@@ -95,17 +95,22 @@ function weigh(logits: Float32Array, best: number, temperature: number): Candida
 /** The k heaviest; of equal ones the lower ids. */
 function keepTopK(candidates: Candidates, k: number): Candidates {
   if (candidates.ids.length <= k) return candidates;
-  return pick(candidates, byWeight(candidates).slice(0, k));
+  const heaviest = heaviestFirst(candidates);
+  return pick(candidates, Array.from({ length: k }, heaviest));
 }
 
 /** The smallest set of heaviest tokens whose share reaches p: Holtzman et al. 2019, arXiv:1904.09751. */
 function keepTopP(candidates: Candidates, p: number): Candidates {
-  const order = byWeight(candidates);
+  const heaviest = heaviestFirst(candidates);
   const goal = p * sum(candidates.weights);
-  let mass = 0;
-  let count = 0;
-  while (count < order.length && mass < goal) mass += candidates.weights[order[count++]];
-  return pick(candidates, order.slice(0, Math.max(count, 1)));
+  const kept = [heaviest()];
+  let mass = candidates.weights[kept[0]];
+  while (mass < goal && kept.length < candidates.ids.length) {
+    const index = heaviest();
+    kept.push(index);
+    mass += candidates.weights[index];
+  }
+  return pick(candidates, kept);
 }
 
 /** Those at least minP times as likely as the best: Nguyen et al. 2024, arXiv:2407.01082. */
@@ -128,9 +133,31 @@ function draw({ ids, weights }: Candidates, random: number): number | undefined 
   return ids[ids.length - 1];
 }
 
-/** Indices, heaviest first; of equal ones the lower id first. */
-function byWeight({ weights }: Candidates): number[] {
-  return weights.map((_, index) => index).sort((a, b) => weights[b] - weights[a] || a - b);
+/**
+ * Gives one index after the other, heaviest first; of equal ones the lower id first. A heap, since of a large vocabulary
+ * few are asked for: it is made in O(n), each index costs O(log n).
+ */
+function heaviestFirst({ weights }: Candidates): () => number {
+  const heap = Uint32Array.from(weights, (_, index) => index);
+  let size = heap.length;
+  const before = (a: number, b: number) => weights[a] > weights[b] || (weights[a] === weights[b] && a < b);
+  const sink = (at: number) => {
+    const item = heap[at];
+    for (let child = 2 * at + 1; child < size; child = 2 * at + 1) {
+      if (child + 1 < size && before(heap[child + 1], heap[child])) child++;
+      if (!before(heap[child], item)) break;
+      heap[at] = heap[child];
+      at = child;
+    }
+    heap[at] = item;
+  };
+  for (let at = (size >> 1) - 1; at >= 0; at--) sink(at);
+  return () => {
+    const top = heap[0];
+    heap[0] = heap[--size];
+    sink(0);
+    return top;
+  };
 }
 
 /** The candidates at `indices`, by id again. */

@@ -17,7 +17,7 @@ import { type LlamaConfig, readLlamaConfig } from "../model/config.ts";
 import { Llama } from "../model/llama.ts";
 import { tableLength } from "../model/rope-table.ts";
 import { planTensors, type TensorPlan } from "../model/tensors.ts";
-import { createTokenizer } from "../model/tokenizer.ts";
+import { createTokenizer, type Tokenizer } from "../model/tokenizer.ts";
 import { loadWeights, weightBytes } from "../model/weights.ts";
 import { LocalModel } from "./local-model.ts";
 import type { Model } from "./model.ts";
@@ -75,14 +75,7 @@ export async function loadModel(input: ByteInput, options: LoadOptions = {}): Pr
   const reader = ByteReader.from(input, { onProgress, signal });
   try {
     const gguf = await readGguf(reader);
-    const config = readLlamaConfig(gguf.metadata);
-    const plan = planTensors(gguf, config);
-    const tokenizer = createTokenizer(gguf.metadata);
-    if (tokenizer.vocab > plan.vocab) {
-      throw new RangeError(
-        `Cannot load model: the tokenizer has ${grouped(tokenizer.vocab)} tokens, the embedding ${grouped(plan.vocab)} rows`,
-      );
-    }
+    const { config, plan, tokenizer } = planModel(gguf);
     const contextLength = contextOf(config, options.contextLength);
     const backend = createBackend(options);
     const needs = memoryNeeds(backend, config, plan, contextLength);
@@ -126,12 +119,17 @@ function widest({ hidden, feedForward, heads, headDim }: LlamaConfig): number {
   return Math.max(hidden, feedForward, heads * headDim);
 }
 
-/** What `edgewise inspect` shows: the parts of loading that need no weights. */
-export function planModel(gguf: Gguf): { config: LlamaConfig; plan: TensorPlan } {
+/** The parts of loading that need no weights: what the file is, and whether it can run. */
+export function planModel(gguf: Gguf): { config: LlamaConfig; plan: TensorPlan; tokenizer: Tokenizer } {
   const config = readLlamaConfig(gguf.metadata);
   const plan = planTensors(gguf, config);
-  createTokenizer(gguf.metadata);
-  return { config, plan };
+  const tokenizer = createTokenizer(gguf.metadata);
+  if (tokenizer.vocab > plan.vocab) {
+    throw new RangeError(
+      `Cannot load model: the tokenizer has ${grouped(tokenizer.vocab)} tokens, the embedding ${grouped(plan.vocab)} rows`,
+    );
+  }
+  return { config, plan, tokenizer };
 }
 
 export function contextOf(config: LlamaConfig, asked: number | undefined): number {
@@ -140,7 +138,10 @@ export function contextOf(config: LlamaConfig, asked: number | undefined): numbe
 }
 
 function createBackend({ backend = "wasm", build = "auto", modules, maxMemoryBytes }: LoadOptions): Backend {
-  const maxBytes = maxMemoryBytes;
+  const maxBytes =
+    maxMemoryBytes === undefined
+      ? undefined
+      : expectInteger("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
   if (backend === "reference") return createReferenceBackend({ maxBytes });
   if (backend !== "wasm") throw new RangeError(`"backend" must be "wasm" or "reference", got "${backend}"`);
   if (!["auto", "simd", "relaxed"].includes(build)) {

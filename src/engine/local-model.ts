@@ -83,6 +83,7 @@ export class LocalModel implements Model {
     let decoding = started;
     let turn = started;
     let finishReason: FinishReason = "length";
+    let held: Piece | null = null;
     try {
       const steps = generate(session, promptTokens, {
         sampling,
@@ -99,9 +100,14 @@ export class LocalModel implements Model {
           break;
         }
         tokens.push(step.value);
-        const piece = stops.push(decoder.push(step.value));
-        text += piece;
-        yield { token: step.value, text: piece };
+        if (held !== null) yield held;
+        // Rows that only pad the embedding have no token in the vocabulary, hence no text.
+        const spelled = step.value < this.tokenizer.vocab ? decoder.push(step.value) : "";
+        const piece = { token: step.value, text: stops.push(spelled) };
+        text += piece.text;
+        // Should this be the last token, its piece must take along what is held back, so it waits.
+        held = decoder.holding || stops.holding ? piece : null;
+        if (held === null) yield piece;
         if (stops.stopped) {
           finishReason = "stop";
           break;
@@ -114,8 +120,10 @@ export class LocalModel implements Model {
     } finally {
       session.close();
     }
-    if (!stops.stopped) text += stops.push(decoder.end()) + stops.end();
+    const tail = stops.stopped ? "" : stops.push(decoder.end()) + stops.end();
     if (stops.stopped) finishReason = "stop";
+    text += tail;
+    if (held !== null) yield { token: held.token, text: held.text + tail };
     const ended = performance.now();
     return {
       promptTokens,

@@ -28,7 +28,10 @@ export interface GenerateOptions extends SamplingOptions {
   signal?: AbortSignal;
 }
 
-/** One decoded token. `text` may be empty: half a character, or a possible stop text, is held back. */
+/**
+ * One decoded token. `text` may be empty: half a character, or what may become a stop text, is held back and comes with a
+ * later piece. The pieces' texts together are the whole text.
+ */
 export interface Piece {
   readonly token: number;
   readonly text: string;

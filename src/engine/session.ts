@@ -21,8 +21,14 @@ export class LocalSession implements Session {
     this.#backend = backend;
     this.#model = model;
     backend.reserve(sessionBytes(backend, model, capacity));
-    this.#caches = model.openCaches(capacity);
     this.#rows = backend.floats(stride(model.vocab));
+    try {
+      this.#caches = model.openCaches(capacity);
+    } catch (error) {
+      // Enough bytes are free, but not in one piece.
+      backend.free(this.#rows);
+      throw error;
+    }
   }
 
   get length(): number {

@@ -5,7 +5,7 @@
  * sequence on one Source. `forward` with several rows and `truncate` are the primitives that speculation needs.
  */
 
-/** Logits of consecutive positions, (count, vocab) row-major f32. Valid until the next call on the session. */
+/** Logits of consecutive positions, (count, vocab) row-major f32. Valid until the next call on the source or a session of it. */
 export interface Rows {
   readonly count: number;
   readonly vocab: number;

@@ -22,6 +22,11 @@ export class StopMatcher {
     return this.#stopped;
   }
 
+  /** Some text is held back. */
+  get holding(): boolean {
+    return this.#held !== "";
+  }
+
   push(text: string): string {
     if (this.#stopped) return "";
     const all = this.#held + text;

@@ -24,7 +24,7 @@ export interface LlamaConfig {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Positions the model was trained for. */
+  /** Positions the model was trained for; at most its sliding window, where it has one. */
   readonly contextLength: number;
   readonly normEpsilon: number;
   readonly rope: RopeConfig;
@@ -72,7 +72,11 @@ export function readLlamaConfig(metadata: Metadata): LlamaConfig {
     heads,
     kvHeads,
     headDim,
-    contextLength: integer("context_length", 2 ** 24),
+    contextLength: Math.min(
+      integer("context_length", 2 ** 24),
+      // Within its window, sliding attention is full attention; beyond it nothing runs here yet.
+      integer("attention.sliding_window", 2 ** 32 - 1, { default: Infinity }),
+    ),
     normEpsilon: metadataNumber(metadata, `${architecture}.attention.layer_norm_rms_epsilon`, {
       min: 0,
       max: 1,

@@ -63,10 +63,17 @@ export class Llama {
     return CHUNK * (3 * hidden + 2 * heads * headDim + 2 * kvHeads * headDim + 2 * stride(feedForward));
   }
 
-  /** One cache per layer. */
+  /** One cache per layer. @throws {MemoryError} If not all of them fit; none is held then. */
   openCaches(capacity: number): KvCache[] {
     const { layers, kvHeads, headDim } = this.config;
-    return Array.from({ length: layers }, () => this.#backend.kvCache(capacity, kvHeads, headDim));
+    const caches: KvCache[] = [];
+    try {
+      while (caches.length < layers) caches.push(this.#backend.kvCache(capacity, kvHeads, headDim));
+    } catch (error) {
+      for (const cache of caches) this.#backend.free(cache);
+      throw error;
+    }
+    return caches;
   }
 
   /**

@@ -7,6 +7,7 @@
 import { grouped, UnsupportedError } from "../errors.ts";
 import type { Metadata } from "../format/gguf.ts";
 import { metadataBoolean, metadataString } from "../format/metadata.ts";
+import { quoted } from "../format/quote.ts";
 import { ByteLevel, readPreTokenizer } from "./tokenizer/byte-level.ts";
 import { SentencePiece } from "./tokenizer/sentencepiece.ts";
 import { SpecialTokens } from "./tokenizer/special-tokens.ts";
@@ -53,6 +54,8 @@ export interface Tokenizer {
 /** Concatenating every `push` and the final `end` equals `decode` of the same tokens. */
 export interface TokenStream {
   push(token: number): string;
+  /** Bytes of an unfinished character are held back. */
+  readonly holding: boolean;
   /** What was held back; an incomplete character becomes U+FFFD. */
   end(): string;
 }
@@ -94,7 +97,7 @@ export function createTokenizer(metadata: Metadata): Tokenizer {
     const added = readAddedTokens(metadata, vocabulary, words.addBos);
     return new GgufTokenizer(vocabulary, added, new ByteLevel(metadata, vocabulary, words), "");
   }
-  throw new UnsupportedError(`Unknown tokenizer "${model}" in "tokenizer.ggml.model"`);
+  throw new UnsupportedError(`Unknown tokenizer ${quoted(model)} in "tokenizer.ggml.model"`);
 }
 
 class GgufTokenizer implements Tokenizer {
@@ -160,9 +163,20 @@ class GgufTokenizer implements Tokenizer {
   stream(): TokenStream {
     // A byte order mark is text like any other here.
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    let recent: number[] = [];
     return {
-      push: (token) => decoder.decode(this.#bytesOf(token), { stream: true }),
-      end: () => decoder.decode(),
+      push: (token) => {
+        const bytes = this.#bytesOf(token);
+        recent = [...recent, ...bytes.subarray(-3)].slice(-3);
+        return decoder.decode(bytes, { stream: true });
+      },
+      end: () => {
+        recent = [];
+        return decoder.decode();
+      },
+      get holding() {
+        return endsInsideCharacter(recent);
+      },
     };
   }
 
@@ -186,6 +200,14 @@ class GgufTokenizer implements Tokenizer {
         return new Uint8Array();
     }
   }
+}
+
+/** Whether the last of these bytes begin a UTF-8 character that needs more of them. */
+function endsInsideCharacter(bytes: readonly number[]): boolean {
+  const lead = bytes.findLastIndex((byte) => (byte & 0xc0) !== 0x80);
+  if (lead < 0) return false;
+  const needed = bytes[lead] >= 0xf0 ? 4 : bytes[lead] >= 0xe0 ? 3 : bytes[lead] >= 0xc0 ? 2 : 1;
+  return bytes.length - lead < needed;
 }
 
 /** In a pattern with the u flag a surrogate matches only where it stands alone. */

@@ -25,18 +25,14 @@ export async function* decode(
 ): AsyncGenerator<ChoiceEvent, void, void> {
   const pieces = model.generate(prompt, { ...options, signal });
   try {
-    let emitted = 0;
     for (;;) {
       const step = await pieces.next();
       if (step.done) {
-        const { text, finishReason, tokens } = step.value;
-        // What was held back until the end: a possible stop text that did not come, half a character.
-        if (text.length > emitted) yield { text: text.slice(emitted) };
+        const { finishReason, tokens } = step.value;
         yield { finish: finishReason, tokens: tokens.length };
         return;
       }
       onToken();
-      emitted += step.value.text.length;
       if (step.value.text !== "") yield step.value;
       else await nextTask();
     }

@@ -50,7 +50,7 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
       bytes: (token) => (token < 256 ? Uint8Array.of(token) : new Uint8Array()),
       decode: (tokens) =>
         new TextDecoder().decode(Uint8Array.from(Array.from(tokens).filter((t) => t < 256))),
-      stream: () => ({ push: (token) => String.fromCharCode(token), end: () => "" }),
+      stream: () => ({ push: (token) => String.fromCharCode(token), end: () => "", holding: false }),
     },
     open() {
       throw new Error("the service opens no sessions itself");
@@ -76,8 +76,7 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
           if (options.failure && tokens.length === options.failAt) throw options.failure;
           tokens.push(character.codePointAt(0)!);
           model.pieces++;
-          // The last character is held back, as half a character or a possible stop text would be.
-          yield { token: tokens.at(-1)!, text: tokens.length < text.length ? character : "" };
+          yield { token: tokens.at(-1)!, text: character };
         }
         const finishReason = text.length < cut ? "length" : "stop";
         const timings = { prompt_ms: 0, prompt_tokens_per_second: 0, decode_ms: 0, tokens_per_second: 0 };

@@ -7,6 +7,7 @@
  * engine's Unicode version: a character that is younger than Unicode 15 may be cut otherwise by another engine.
  */
 import { UnsupportedError } from "../../errors.ts";
+import { quoted } from "../../format/quote.ts";
 
 export interface PreTokenizer {
   /** Cuts a text into words; concatenated they are the text. */
@@ -126,7 +127,7 @@ const FAMILIES: readonly Family[] = [
 export function preTokenizer(name: string): PreTokenizer {
   const family = FAMILIES.find(({ names }) => names.includes(name));
   if (!family) {
-    throw new UnsupportedError(`Unknown pre-tokenizer "${name}" in "tokenizer.ggml.pre"`);
+    throw new UnsupportedError(`Unknown pre-tokenizer ${quoted(name)} in "tokenizer.ggml.pre"`);
   }
   const stages = family.stages.map(byPattern);
   return {

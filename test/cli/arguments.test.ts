@@ -1,0 +1,168 @@
+import { describe, expect, it } from "vitest";
+import { type Command, parseCommand } from "../../src/cli/arguments.ts";
+import { COMMAND_NAMES, COMMANDS, helpText } from "../../src/cli/usage.ts";
+
+type Generate = Extract<Command, { name: "generate" }>["options"];
+
+function generate(...args: string[]): Generate {
+  const command = parseCommand(["generate", ...args]);
+  expect(command.name).toBe("generate");
+  return (command as { options: Generate }).options;
+}
+
+describe("parseCommand", () => {
+  it("reads all options of generate", () => {
+    const long =
+      "-m file.gguf -p Once -n 60 --temperature 0.5 --top-k 3 --top-p 0.5 --min-p 0.1 --repetition-penalty 1.1 --seed 9 " +
+      "--stop A --stop B --ignore-eos --json --chat --context 99 --backend reference --build simd";
+    expect(generate(...long.split(" "))).toEqual({
+      model: "file.gguf",
+      prompt: "Once",
+      promptFile: undefined,
+      chat: true,
+      json: true,
+      load: { backend: "reference", build: "simd", contextLength: 99 },
+      decode: {
+        maxTokens: 60,
+        temperature: 0.5,
+        topK: 3,
+        topP: 0.5,
+        minP: 0.1,
+        repetitionPenalty: 1.1,
+        seed: 9,
+        stop: ["A", "B"],
+        ignoreEos: true,
+      },
+    });
+  });
+
+  it("has the defaults that the help tells", () => {
+    const { decode, model, prompt, json, chat } = generate();
+    const { seed, ...sampling } = decode;
+    expect(sampling).toEqual({
+      temperature: 0.8,
+      topK: 40,
+      topP: 0.95,
+      minP: 0.05,
+      repetitionPenalty: 1,
+      maxTokens: undefined,
+      stop: [],
+      ignoreEos: false,
+    });
+    expect([model, prompt, json, chat]).toEqual([undefined, "", false, false]);
+    expect(Number.isSafeInteger(seed)).toBe(true);
+    expect(generate().decode.seed).not.toBe(seed);
+    for (const value of ["0.8", "40", "0.95", "0.05", "1"]) {
+      expect(helpText("generate")).toContain(`(default: ${value})`);
+    }
+  });
+
+  it.each([
+    [["-p", "- a list"], "- a list"],
+    [["-p", "--"], "--"],
+    [["-p", "-1"], "-1"],
+    [["-p", ""], ""],
+    [["-p", "--unknown"], "--unknown"],
+    [["--prompt=--json"], "--json"],
+    [["-pOnce"], "Once"],
+    [["-p", "a", "-p", "b"], "b"],
+    [["-p", "line\nline\u{1f600}"], "line\nline\u{1f600}"],
+  ])("takes the prompt of %j as it is", (args, prompt) => {
+    expect(generate(...args).prompt).toBe(prompt);
+  });
+
+  it("reads inspect and serve", () => {
+    expect(parseCommand(["inspect", "a.gguf"])).toEqual({
+      name: "inspect",
+      options: { model: "a.gguf", json: false },
+    });
+    expect(parseCommand(["inspect", "--json", "--context", "8", "--", "-a.gguf"])).toEqual({
+      name: "inspect",
+      options: { model: "-a.gguf", json: true, contextLength: 8 },
+    });
+    expect(parseCommand(["serve"])).toEqual({ name: "serve", options: {} });
+    expect(parseCommand("serve -m a.gguf --port 0 --host 0.0.0.0 --context 9".split(" "))).toEqual({
+      name: "serve",
+      options: { model: "a.gguf", port: 0, host: "0.0.0.0", contextLength: 9 },
+    });
+  });
+
+  it("reads help and version, whatever else is there", () => {
+    expect(parseCommand(["--help"])).toEqual({ name: "help" });
+    expect(parseCommand(["--version"])).toEqual({ name: "version" });
+    for (const name of COMMAND_NAMES)
+      expect(parseCommand([name, "x", "-h"])).toEqual({ name: "help", of: name });
+  });
+
+  it.each([
+    ["", 'A command must be one of generate, inspect, serve, got ""; see edgewise --help'],
+    ["toString", 'A command must be one of generate, inspect, serve, got "toString"; see edgewise --help'],
+    ["generate --toString", 'Option "--toString" is unknown; see edgewise generate --help'],
+    ["generate -x", 'Option "-x" is unknown; see edgewise generate --help'],
+    ["inspect a --top-k 1", 'Option "--top-k" is unknown; see edgewise inspect --help'],
+    ["generate --no-json", 'Option "--no-json" is unknown; see edgewise generate --help'],
+    ["generate a b", 'Arguments of generate must have options only, got "a" "b"'],
+    ["inspect", 'Arguments of inspect must be "edgewise inspect FILE", got nothing'],
+    ["inspect a b", 'Arguments of inspect must be "edgewise inspect FILE", got "a" "b"'],
+    ["generate --prompt", '"--prompt" must have a value, got nothing'],
+    [
+      "generate -p --json",
+      '"--prompt" must have a value, got the option "--json"; write --prompt=--json to mean it',
+    ],
+    ["generate -p -n 5", '"--prompt" must have a value, got the option "-n"; write --prompt=-n to mean it'],
+    ["generate --json=yes", '"--json" must have no value, got "yes"'],
+    ["generate -p a -f b", '"--prompt" and "--prompt-file" must not be given both'],
+    ["generate -n many", '"--max-tokens" must be an integer, got "many"'],
+    ["generate -n 1.5", '"--max-tokens" must be an integer, got "1.5"'],
+    ["generate -n=", '"--max-tokens" must be an integer, got "="'],
+    ["generate --max-tokens=", '"--max-tokens" must be an integer, got ""'],
+    ["generate -n -1", '"--max-tokens" must be an integer from 0 to 2147483647, got -1'],
+    ["generate --temperature NaN", '"--temperature" must be a number, got "NaN"'],
+    ["generate --temperature -0.1", '"--temperature" must be a number from 0 to 100, got -0.1'],
+    ["generate --top-p 0", '"--top-p" must be above 0 and at most 1, got 0'],
+    ["generate --top-p 1.1", '"--top-p" must be a number from 0 to 1, got 1.1'],
+    ["generate --min-p 2", '"--min-p" must be a number from 0 to 1, got 2'],
+    ["generate --top-k -2", '"--top-k" must be an integer from 0 to 2147483647, got -2'],
+    ["generate --repetition-penalty 0", '"--repetition-penalty" must be a number from 0.01 to 100, got 0'],
+    [
+      "generate --seed 9007199254740992",
+      '"--seed" must be an integer from 0 to 9007199254740991, got 9007199254740992',
+    ],
+    ["generate --stop=", '"--stop[0]" must not be empty'],
+    [`generate${" --stop a".repeat(17)}`, '"--stop" must have at most 16 texts, got 17'],
+    ["generate --backend gpu", '"--backend" must be one of wasm, reference, got "gpu"'],
+    ["generate --build fast", '"--build" must be one of auto, simd, relaxed, got "fast"'],
+    ["generate --context 0", '"--context" must be an integer from 1 to 2147483647, got 0'],
+    ["serve --port 65536", '"--port" must be an integer from 0 to 65535, got 65536'],
+    ["serve file.gguf", 'Arguments of serve must have options only, got "file.gguf"'],
+  ])("refuses %s", (line, message) => {
+    expect(() => parseCommand(line.split(" "))).toThrow(message);
+    expect(() => parseCommand(line.split(" "))).toThrow(/^[^\n]*[^.\n]$/);
+  });
+
+  it("refuses nothing at all", () => {
+    expect(() => parseCommand([])).toThrow("got none");
+  });
+});
+
+describe("helpText", () => {
+  it("lists the commands, and every option of each", () => {
+    for (const name of COMMAND_NAMES) {
+      expect(helpText()).toContain(COMMANDS[name].summary);
+      for (const option of Object.keys(COMMANDS[name].options))
+        expect(helpText(name)).toContain(`--${option}`);
+    }
+  });
+
+  it("fits a terminal", () => {
+    for (const name of [undefined, ...COMMAND_NAMES]) {
+      expect(
+        Math.max(
+          ...helpText(name)
+            .split("\n")
+            .map((line) => line.length),
+        ),
+      ).toBeLessThanOrEqual(100);
+    }
+  });
+});

@@ -1,0 +1,171 @@
+/**
+ * What the same-bits test runs in every runtime: rows, tokens and log-probabilities, as SHA-256 hashes.
+ *
+ * Nothing here knows the platform; run.ts, worker.ts and page.ts bring the bytes and take the answer out.
+ */
+import {
+  type Backend,
+  createReferenceBackend,
+  createWasmBackend,
+  type GenerateOptions,
+  type KernelModules,
+  loadModel,
+  type Model,
+  type Rows,
+  type Session,
+} from "../../src/index.ts";
+
+/** Models by name; sampled tokens and all rows of each are hashed, with every build that `modules` has. */
+export interface BitsInput {
+  modules: KernelModules;
+  models: Readonly<Record<string, Uint8Array>>;
+}
+
+export interface ModelBits {
+  /** One call for all rows. */
+  rows: string;
+  /** Must equal `rows`: the same positions in chunks, one at a time, and again after a truncate. */
+  rowsInChunks: string;
+  rowsOneByOne: string;
+  rowsAfterTruncate: string;
+  greedy: string;
+  sampled: string;
+  /** log Σ exp and softmax of the rows. */
+  probabilities: string;
+}
+
+/** By build, then by model. "reference" is the backend in plain TypeScript, which has other bits than the kernels. */
+export type Bits = Readonly<Record<string, Readonly<Record<string, ModelBits>>>>;
+
+/** How much is computed: rows of a fixed sequence, and tokens of each text. */
+interface Extent {
+  readonly rows: number;
+  readonly tokens: number;
+}
+
+const KERNELS: Extent = { rows: 101, tokens: 60 };
+/** A hundred times slower. */
+const REFERENCE: Extent = { rows: 21, tokens: 8 };
+
+/** Every width that a kernel treats in its own way; repeated until the sequence ends. */
+const CHUNKS = [1, 2, 3, 4, 5, 7, 8, 9, 33];
+
+/** Each uses another part of the pipeline. */
+const SAMPLINGS: readonly GenerateOptions[] = [
+  { seed: 0 },
+  { seed: 1, temperature: 0.7, topK: 50 },
+  { seed: 2 ** 53 - 1, temperature: 1.3, topP: 0.9 },
+  { seed: 123456789, temperature: 0.9, minP: 0.05, repetitionPenalty: 1.2 },
+];
+
+export async function computeBits({ modules, models }: BitsInput): Promise<Bits> {
+  const { simd, relaxed } = modules;
+  const bits: Record<string, Record<string, ModelBits>> = {};
+  bits.simd = await bitsOfModels(models, { modules, build: "simd" }, () => createWasmBackend(simd), KERNELS);
+  if (relaxed !== undefined) {
+    const backend = () => createWasmBackend(relaxed, { build: "relaxed" });
+    bits.relaxed = await bitsOfModels(models, { modules, build: "relaxed" }, backend, KERNELS);
+  }
+  const [[name, bytes]] = Object.entries(models);
+  const options = { backend: "reference" } as const;
+  bits.reference = await bitsOfModels({ [name]: bytes }, options, createReferenceBackend, REFERENCE);
+  return bits;
+}
+
+async function bitsOfModels(
+  models: BitsInput["models"],
+  options: Parameters<typeof loadModel>[1],
+  createBackend: () => Backend,
+  extent: Extent,
+): Promise<Record<string, ModelBits>> {
+  const bits: Record<string, ModelBits> = {};
+  for (const [name, bytes] of Object.entries(models)) {
+    const model = await loadModel(bytes, options);
+    bits[name] = await bitsOfModel(model, createBackend(), extent);
+    model.close();
+  }
+  return bits;
+}
+
+async function bitsOfModel(model: Model, backend: Backend, extent: Extent): Promise<ModelBits> {
+  const length = extent.rows;
+  const half = length >> 1;
+  const tokens = Array.from({ length }, (_, i) => (i * i * 7 + i * 1237 + 11) % model.vocab);
+  const session = model.open({ capacity: length });
+  const rows = copy(await session.forward(tokens, length));
+  session.truncate(half);
+  const after = copy(await session.forward(tokens.slice(half), length - half));
+  const inChunks = await rowsInSteps(session, tokens, CHUNKS);
+  const oneByOne = await rowsInSteps(session, tokens, [1]);
+  session.close();
+  return {
+    rows: await hash(rows),
+    rowsInChunks: await hash(inChunks),
+    rowsOneByOne: await hash(oneByOne),
+    rowsAfterTruncate: await hash([...rows.slice(0, half), ...after]),
+    greedy: await hashOfTexts(model, [{ temperature: 0 }], extent.tokens),
+    sampled: await hashOfTexts(model, SAMPLINGS, extent.tokens),
+    probabilities: await hash(await probabilities(backend, rows)),
+  };
+}
+
+async function rowsInSteps(session: Session, tokens: readonly number[], steps: readonly number[]) {
+  session.truncate(0);
+  const rows: Float32Array[] = [];
+  for (let step = 0; session.length < tokens.length; step++) {
+    const chunk = tokens.slice(session.length, session.length + steps[step % steps.length]);
+    rows.push(...copy(await session.forward(chunk, chunk.length)));
+  }
+  return rows;
+}
+
+function copy(rows: Rows): Float32Array[] {
+  return Array.from({ length: rows.count }, (_, index) => rows.row(index).slice());
+}
+
+async function probabilities(backend: Backend, rows: readonly Float32Array[]): Promise<Float32Array[]> {
+  const vocab = rows[0].length;
+  const x = backend.floats(vocab);
+  const out = backend.floats(vocab);
+  const results: Float32Array[] = [];
+  for (const row of rows) {
+    backend.write(x, row);
+    backend.softmax(out, x, vocab);
+    results.push(Float32Array.of(await backend.logSumExp(x, vocab)), (await backend.read(out)).slice());
+  }
+  return results;
+}
+
+async function hashOfTexts(
+  model: Model,
+  options: readonly GenerateOptions[],
+  maxTokens: number,
+): Promise<string> {
+  const texts: unknown[] = [];
+  for (const settings of options) {
+    const pieces = model.generate("Once upon a time", { maxTokens, ignoreEos: true, ...settings });
+    for (;;) {
+      const step = await pieces.next();
+      if (!step.done) continue;
+      texts.push([step.value.tokens, step.value.text]);
+      break;
+    }
+  }
+  return sha256(new TextEncoder().encode(JSON.stringify(texts)));
+}
+
+/** Of the values' bytes, little-endian on every platform that runs this. */
+function hash(arrays: readonly Float32Array[]): Promise<string> {
+  const all = new Float32Array(arrays.reduce((length, array) => length + array.length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    all.set(array, at);
+    at += array.length;
+  }
+  return sha256(new Uint8Array(all.buffer));
+}
+
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
