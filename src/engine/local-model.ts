@@ -100,7 +100,10 @@ export class LocalModel implements Model {
           break;
         }
         tokens.push(step.value);
-        if (held !== null) yield held;
+        if (held !== null) {
+          yield held;
+          options.signal?.throwIfAborted();
+        }
         // Rows that only pad the embedding have no token in the vocabulary, hence no text.
         const spelled = step.value < this.tokenizer.vocab ? decoder.push(step.value) : "";
         const piece = { token: step.value, text: stops.push(spelled) };
