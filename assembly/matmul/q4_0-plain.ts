@@ -1,62 +1,83 @@
 /**
- * q4_0 without relaxed SIMD: a 16-bit lane holds 4 nibbles. Three are multiplied where they stand (times 1, 16, 256), the
- * top one is shifted down, so 32 weights take 1 shift and 3 masks; the scales of the sums are undone by exact shifts at
- * the end of a block.
+ * q4_0 without relaxed SIMD: a 16-bit lane holds 4 nibbles. One shift brings the odd ones to where the even ones stand;
+ * then the two low ones count once and the two high ones 256 times, so each pair has a sum of its own, and the second is
+ * shifted down at the end of a block (exactly: it is a multiple of 256).
  */
-import { raw_load4 } from "../lib/half";
 import { dot_halves } from "../lib/lanes";
-import { ACCUMULATORS, add_scaled, fold } from "./sums";
+import { ACCUMULATORS, fold, fold4 } from "./sums";
 import { BLOCK_BYTES_Q4_0 } from "./tile";
 
-const FIRST_NIBBLES: usize = memory.data<u8>([15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0], 16);
+const LOW_NIBBLES: usize = memory.data<u8>([15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0], 16);
 
-/** Two streams side by side: four kinds of nibbles need four sums a stream. */
+/** One column, four streams side by side. Leaves 4 sums per stream in ACCUMULATORS. */
 export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
   const end = ACCUMULATORS + streams * 16;
-  const nibble0 = v128.load(FIRST_NIBBLES);
-  const nibble1 = i16x8.shl(nibble0, 4);
-  const nibble2 = i16x8.shl(nibble0, 8);
+  const low_nibbles = v128.load(LOW_NIBBLES);
+  const high_nibbles = i16x8.shl(low_nibbles, 8);
   let steps = group + blocks * 256;
   let offsets = steps + blocks * 4;
   for (let n = blocks; n > 0; --n) {
     let tile_a = weights;
-    for (let sum = ACCUMULATORS; sum < end; sum += 32) {
+    for (let sum = ACCUMULATORS; sum < end; sum += 64) {
+      // Where fewer than four are left the last one serves again: its surplus sums are never looked at.
       const tile_b = sum + 16 < end ? tile_a + stride : tile_a;
-      let a0 = v128.load32_splat(offsets),
-        b0 = a0;
-      let a1 = i32x4.splat(0),
-        a2 = a1,
-        a3 = a1,
-        b1 = a1,
-        b2 = a1,
-        b3 = a1;
+      const tile_c = sum + 32 < end ? tile_b + stride : tile_b;
+      const tile_d = sum + 48 < end ? tile_c + stride : tile_c;
+      let a_low = v128.load32_splat(offsets),
+        b_low = a_low,
+        c_low = a_low,
+        d_low = a_low;
+      let a_high = i32x4.splat(0),
+        b_high = a_high,
+        c_high = a_high,
+        d_high = a_high;
       let pa = tile_a,
         pb = tile_b,
+        pc = tile_c,
+        pd = tile_d,
         x = group;
       const stop = tile_a + 64;
       do {
-        const wa = v128.load(pa, 8),
-          wb = v128.load(pb, 8);
+        let wa = v128.load(pa, 8),
+          wb = v128.load(pb, 8),
+          wc = v128.load(pc, 8),
+          wd = v128.load(pd, 8);
         let code = v128.load(x);
-        a0 = dot_halves(a0, v128.and(wa, nibble0), code);
-        b0 = dot_halves(b0, v128.and(wb, nibble0), code);
-        code = v128.load(x, 16);
-        a1 = dot_halves(a1, v128.and(wa, nibble1), code);
-        b1 = dot_halves(b1, v128.and(wb, nibble1), code);
+        a_low = dot_halves(a_low, v128.and(wa, low_nibbles), code);
+        b_low = dot_halves(b_low, v128.and(wb, low_nibbles), code);
+        c_low = dot_halves(c_low, v128.and(wc, low_nibbles), code);
+        d_low = dot_halves(d_low, v128.and(wd, low_nibbles), code);
         code = v128.load(x, 32);
-        a2 = dot_halves(a2, v128.and(wa, nibble2), code);
-        b2 = dot_halves(b2, v128.and(wb, nibble2), code);
+        a_high = dot_halves(a_high, v128.and(wa, high_nibbles), code);
+        b_high = dot_halves(b_high, v128.and(wb, high_nibbles), code);
+        c_high = dot_halves(c_high, v128.and(wc, high_nibbles), code);
+        d_high = dot_halves(d_high, v128.and(wd, high_nibbles), code);
+        wa = i16x8.shr_u(wa, 4);
+        wb = i16x8.shr_u(wb, 4);
+        wc = i16x8.shr_u(wc, 4);
+        wd = i16x8.shr_u(wd, 4);
+        code = v128.load(x, 16);
+        a_low = dot_halves(a_low, v128.and(wa, low_nibbles), code);
+        b_low = dot_halves(b_low, v128.and(wb, low_nibbles), code);
+        c_low = dot_halves(c_low, v128.and(wc, low_nibbles), code);
+        d_low = dot_halves(d_low, v128.and(wd, low_nibbles), code);
         code = v128.load(x, 48);
-        a3 = dot_halves(a3, i16x8.shr_u(wa, 12), code);
-        b3 = dot_halves(b3, i16x8.shr_u(wb, 12), code);
+        a_high = dot_halves(a_high, v128.and(wa, high_nibbles), code);
+        b_high = dot_halves(b_high, v128.and(wb, high_nibbles), code);
+        c_high = dot_halves(c_high, v128.and(wc, high_nibbles), code);
+        d_high = dot_halves(d_high, v128.and(wd, high_nibbles), code);
         pa += 16;
         pb += 16;
+        pc += 16;
+        pd += 16;
         x += 64;
       } while (pa < stop);
       const step_f32x4 = v128.load32_splat(steps);
-      fold(sum, tile_a, step_f32x4, join(a0, a1, a2, a3));
-      fold(sum + 16, tile_b, step_f32x4, join(b0, b1, b2, b3));
-      tile_a = tile_b + stride;
+      fold(sum, tile_a, step_f32x4, join(a_low, a_high));
+      fold(sum + 16, tile_b, step_f32x4, join(b_low, b_high));
+      fold(sum + 32, tile_c, step_f32x4, join(c_low, c_high));
+      fold(sum + 48, tile_d, step_f32x4, join(d_low, d_high));
+      tile_a = tile_d + stride;
     }
     weights += BLOCK_BYTES_Q4_0;
     group += 256;
@@ -65,55 +86,54 @@ export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: us
   }
 }
 
-/** One stream and two columns at a time: four kinds of nibbles need four sums a column. */
+/** Four columns, one stream at a time. Leaves 4 sums per stream and column in ACCUMULATORS. */
 export function q4_0_x4(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
-  const nibble0 = v128.load(FIRST_NIBBLES);
-  const nibble1 = i16x8.shl(nibble0, 4);
-  const nibble2 = i16x8.shl(nibble0, 8);
+  const low_nibbles = v128.load(LOW_NIBBLES);
+  const high_nibbles = i16x8.shl(low_nibbles, 8);
   let steps = group + blocks * 256;
   let offsets = steps + blocks * 16;
   for (let n = blocks; n > 0; --n) {
     let tile = weights;
     for (let stream: usize = 0; stream < streams; stream++) {
-      let sum = ACCUMULATORS + (stream >> 1) * 128 + (stream & 1) * 16;
-      const scale_f32x4 = raw_load4(tile);
-      for (let column: usize = 0; column < 16; column += 8) {
-        let a0 = v128.load32_splat(offsets + column),
-          b0 = v128.load32_splat(offsets + column, 4);
-        let a1 = i32x4.splat(0);
-        let a2 = a1,
-          a3 = a1,
-          b1 = a1,
-          b2 = a1,
-          b3 = a1;
-        let p = tile,
-          x = group + column;
-        const end = tile + 64;
-        do {
-          const w = v128.load(p, 8);
-          let nibbles = v128.and(w, nibble0);
-          a0 = dot_halves(a0, nibbles, v128.load32_splat(x));
-          b0 = dot_halves(b0, nibbles, v128.load32_splat(x, 4));
-          nibbles = v128.and(w, nibble1);
-          a1 = dot_halves(a1, nibbles, v128.load32_splat(x, 16));
-          b1 = dot_halves(b1, nibbles, v128.load32_splat(x, 20));
-          nibbles = v128.and(w, nibble2);
-          a2 = dot_halves(a2, nibbles, v128.load32_splat(x, 32));
-          b2 = dot_halves(b2, nibbles, v128.load32_splat(x, 36));
-          nibbles = i16x8.shr_u(w, 12);
-          a3 = dot_halves(a3, nibbles, v128.load32_splat(x, 48));
-          b3 = dot_halves(b3, nibbles, v128.load32_splat(x, 52));
-          p += 16;
-          x += 64;
-        } while (p < end);
-        add_scaled(sum, f32x4.mul(scale_f32x4, v128.load32_splat(steps + column)), join(a0, a1, a2, a3));
-        add_scaled(
-          sum + 32,
-          f32x4.mul(scale_f32x4, v128.load32_splat(steps + column, 4)),
-          join(b0, b1, b2, b3),
-        );
-        sum += 64;
-      }
+      let low0 = v128.load32_splat(offsets),
+        low1 = v128.load32_splat(offsets, 4);
+      let low2 = v128.load32_splat(offsets, 8),
+        low3 = v128.load32_splat(offsets, 12);
+      let high0 = i32x4.splat(0),
+        high1 = high0,
+        high2 = high0,
+        high3 = high0;
+      let p = tile,
+        x = group;
+      const end = tile + 64;
+      do {
+        const w = v128.load(p, 8);
+        let nibbles = v128.and(w, low_nibbles);
+        low0 = dot_halves(low0, nibbles, v128.load32_splat(x));
+        low1 = dot_halves(low1, nibbles, v128.load32_splat(x, 4));
+        low2 = dot_halves(low2, nibbles, v128.load32_splat(x, 8));
+        low3 = dot_halves(low3, nibbles, v128.load32_splat(x, 12));
+        nibbles = v128.and(w, high_nibbles);
+        high0 = dot_halves(high0, nibbles, v128.load32_splat(x, 32));
+        high1 = dot_halves(high1, nibbles, v128.load32_splat(x, 36));
+        high2 = dot_halves(high2, nibbles, v128.load32_splat(x, 40));
+        high3 = dot_halves(high3, nibbles, v128.load32_splat(x, 44));
+        const shifted = i16x8.shr_u(w, 4);
+        nibbles = v128.and(shifted, low_nibbles);
+        low0 = dot_halves(low0, nibbles, v128.load32_splat(x, 16));
+        low1 = dot_halves(low1, nibbles, v128.load32_splat(x, 20));
+        low2 = dot_halves(low2, nibbles, v128.load32_splat(x, 24));
+        low3 = dot_halves(low3, nibbles, v128.load32_splat(x, 28));
+        nibbles = v128.and(shifted, high_nibbles);
+        high0 = dot_halves(high0, nibbles, v128.load32_splat(x, 48));
+        high1 = dot_halves(high1, nibbles, v128.load32_splat(x, 52));
+        high2 = dot_halves(high2, nibbles, v128.load32_splat(x, 56));
+        high3 = dot_halves(high3, nibbles, v128.load32_splat(x, 60));
+        p += 16;
+        x += 64;
+      } while (p < end);
+      const sum = ACCUMULATORS + (stream >> 1) * 128 + (stream & 1) * 16;
+      fold4(sum, tile, steps, join(low0, high0), join(low1, high1), join(low2, high2), join(low3, high3));
       tile += stride;
     }
     weights += BLOCK_BYTES_Q4_0;
@@ -123,9 +143,8 @@ export function q4_0_x4(weights: usize, stride: usize, streams: usize, group: us
   }
 }
 
-/** The sums of the four nibbles of a lane, brought to one scale. Exact: the middle two are multiples of 16 and 256. */
 // @ts-ignore: decorator
 @inline
-function join(sum0: v128, sum1: v128, sum2: v128, sum3: v128): v128 {
-  return i32x4.add(i32x4.add(sum0, sum3), i32x4.add(i32x4.shr_s(sum1, 4), i32x4.shr_s(sum2, 8)));
+function join(low: v128, high: v128): v128 {
+  return i32x4.add(low, i32x4.shr_s(high, 8));
 }
