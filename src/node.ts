@@ -61,8 +61,13 @@ function fileStream(file: FileHandle): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const { bytesRead, buffer } = await file.read(new Uint8Array(FILE_CHUNK), 0, FILE_CHUNK);
-        if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead));
+        try {
+          const { bytesRead, buffer } = await file.read(new Uint8Array(FILE_CHUNK), 0, FILE_CHUNK);
+          if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead));
+        } catch (error) {
+          await file.close();
+          throw error;
+        }
         await file.close();
         controller.close();
       },

@@ -72,11 +72,7 @@ export function readLlamaConfig(metadata: Metadata): LlamaConfig {
     heads,
     kvHeads,
     headDim,
-    contextLength: Math.min(
-      integer("context_length", 2 ** 24),
-      // Within its window, sliding attention is full attention; beyond it nothing runs here yet.
-      integer("attention.sliding_window", 2 ** 32 - 1, { default: Infinity }),
-    ),
+    contextLength: Math.min(integer("context_length", 2 ** 24), slidingWindow(metadata, architecture)),
     normEpsilon: metadataNumber(metadata, `${architecture}.attention.layer_norm_rms_epsilon`, {
       min: 0,
       max: 1,
@@ -94,6 +90,12 @@ export function readLlamaConfig(metadata: Metadata): LlamaConfig {
   };
   expectRunnable(config, valueDim);
   return config;
+}
+
+/** Within its window, sliding attention is full attention; beyond it nothing runs here yet. 0 means none. */
+function slidingWindow(metadata: Metadata, architecture: string): number {
+  const key = `${architecture}.attention.sliding_window`;
+  return metadataNumber(metadata, key, { integer: true, min: 0, max: 2 ** 32 - 1, default: 0 }) || Infinity;
 }
 
 function expectRunnable(config: LlamaConfig, valueDim: number): void {

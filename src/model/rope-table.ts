@@ -15,6 +15,9 @@ import type { RopeConfig } from "./config.ts";
 /** Positions computed at a time. */
 const STEP = 64;
 
+/** Radians that sin and cos go up to. */
+const LARGEST_ANGLE = 1e8;
+
 export class RopeTable {
   /** (capacity, rotary), `stride(rotary)` apart: per position the cosines, then the sines. */
   readonly values: Floats;
@@ -25,16 +28,23 @@ export class RopeTable {
   readonly #capacity: number;
   #filled = 0;
 
+  /** @throws {RangeError} If the file's scaling turns a pair too fast for `capacity` positions. */
   constructor(backend: Backend, rope: RopeConfig, capacity: number, scaling: Float32Array | null) {
     this.#backend = backend;
     this.#stride = stride(rope.rotary);
     this.#capacity = capacity;
-    this.values = backend.floats(tableLength(rope, capacity));
     const logBase = log(rope.base);
     this.#frequencies = Float64Array.from({ length: rope.rotary / 2 }, (_, i) => {
       const frequency = exp((-2 * i * logBase) / rope.rotary);
       return frequency / rope.factor / (scaling?.[i] ?? 1);
     });
+    const fastest = Math.max(...this.#frequencies);
+    if (fastest * capacity > LARGEST_ANGLE) {
+      throw new RangeError(
+        `Cannot load model: rope must turn by at most ${LARGEST_ANGLE / capacity} per position, got ${fastest}`,
+      );
+    }
+    this.values = backend.floats(tableLength(rope, capacity));
   }
 
   /** Makes sure that positions below `end` are there. */

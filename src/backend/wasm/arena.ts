@@ -17,6 +17,8 @@ interface Range {
 export class Arena {
   readonly #memory: WebAssembly.Memory;
   readonly #maxBytes: number;
+  /** The last address that whole pages below the ceiling reach. */
+  readonly #limit: number;
   /** By address; neighbours are merged. */
   readonly #free: Range[] = [];
   readonly #sizes = new Map<number, number>();
@@ -30,6 +32,7 @@ export class Arena {
   constructor(memory: WebAssembly.Memory, base: number, maxBytes: number) {
     this.#memory = memory;
     this.#maxBytes = maxBytes;
+    this.#limit = Math.floor(maxBytes / PAGE) * PAGE;
     this.#top = align(base);
     this.#touched = this.#top;
     this.#used = this.#top;
@@ -45,9 +48,9 @@ export class Arena {
 
   /** Grows the memory at once, so that many allocations do not each move it. What was freed counts as there. */
   reserve(bytes: number): void {
-    this.#checkCeiling(bytes, this.#maxBytes - this.#used);
+    this.#checkCeiling(bytes, this.#limit - this.#used);
     const freed = this.#top - this.#used;
-    this.#grow(Math.min(this.#top + Math.max(bytes - freed, 0), this.#maxBytes));
+    this.#grow(Math.min(this.#top + Math.max(bytes - freed, 0), this.#limit));
   }
 
   /** Zeroed bytes, 64-byte aligned. */
@@ -66,7 +69,7 @@ export class Arena {
       if (range.bytes === 0) this.#free.splice(index, 1);
       this.#clear(start, size);
     } else {
-      this.#checkCeiling(size, this.#maxBytes - this.#top);
+      this.#checkCeiling(size, this.#limit - this.#top);
       this.#grow(this.#top + size);
       start = this.#top;
       this.#top += size;

@@ -1,0 +1,57 @@
+/**
+ * Which models and tokens are held against llama.cpp and the truth. bench/peers/llama-cpp-golden.mjs runs the same
+ * list, so that test/golden needs to hold its answers only.
+ */
+import { WEIGHT_TYPES } from "../../src/format/blocks.ts";
+import { createRandom, seedOf } from "../support/random.ts";
+import { type SyntheticModelOptions, syntheticModelBytes } from "../support/synthetic-model.ts";
+
+/** The embedded models, of the folder models. */
+export const STORY_MODELS = ["edgewise-stories-f16", "edgewise-stories-q8_0", "edgewise-stories-q4_0"];
+
+/** Every architecture, and what changes the arithmetic within one; sizes that are no multiple of 4 where that may be. */
+const VARIANTS: Readonly<Record<string, SyntheticModelOptions>> = {
+  llama: { seed: 11 },
+  "llama-linear-rope-tied": { ropeScaling: "linear", tied: true, kvHeads: 4, vocab: 509, seed: 12 },
+  "llama-llama3-rope": { ropeScaling: "llama3", tokenizer: "llama", kvHeads: 1, layers: 3, seed: 13 },
+  qwen2: { architecture: "qwen2", feedForward: 160, seed: 14 },
+  "qwen2-tied": { architecture: "qwen2", tied: true, hidden: 96, heads: 6, kvHeads: 3, seed: 15 },
+  qwen3: { architecture: "qwen3", vocab: 611, seed: 16 },
+  "qwen3-tied": { architecture: "qwen3", tied: true, heads: 2, kvHeads: 1, feedForward: 224, seed: 17 },
+};
+
+export interface SyntheticCase {
+  /** Variant and weight type. */
+  readonly name: string;
+  readonly type: string;
+  readonly options: SyntheticModelOptions;
+}
+
+export const SYNTHETIC_CASES: readonly SyntheticCase[] = Object.entries(VARIANTS).flatMap(
+  ([variant, options]) =>
+    WEIGHT_TYPES.map((type) => ({ name: `${variant} ${type}`, type, options: { ...options, type } })),
+);
+
+/** The file of a case; small, so that it is made anew each time instead of being stored. */
+export function syntheticFile({ options }: SyntheticCase): Uint8Array {
+  return syntheticModelBytes(options);
+}
+
+/** Any tokens: `count` ids below `vocab`, from a name. */
+export function randomTokens(name: string, vocab: number, count: number): number[] {
+  const random = createRandom(seedOf(1, name));
+  return Array.from({ length: count }, () => random.below(vocab));
+}
+
+/** Tokens that divergence is measured on. */
+export const DIVERGENCE_TOKENS = 128;
+
+/** Windows of `size`, each beginning with `bos`. */
+export function windowsOf(tokens: readonly number[], bos: number, size: number): number[][] {
+  const plain = tokens[0] === bos ? tokens.slice(1) : tokens;
+  const step = size - 1;
+  return Array.from({ length: Math.floor(plain.length / step) }, (_, index) => [
+    bos,
+    ...plain.slice(index * step, (index + 1) * step),
+  ]);
+}
