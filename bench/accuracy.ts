@@ -1,29 +1,30 @@
 /**
  * How far are a runtime's log-probabilities from the truth, an f64 run over the same file's dequantised weights?
  *
- *   node --import ./bench/register.mjs bench/accuracy.ts model.gguf text.txt [--tokens 2048] [--window 256]
- *        [--candidates edgewise,llama.cpp,llama.cpp-f32] [--json]
+ *   node --import ./bench/register.mjs bench/accuracy.ts [model.gguf ...] [--text file.txt] [--tokens 2048] [--window 256]
+ *        [--candidates simd,relaxed,reference,llama.cpp,llama.cpp-f32] [--quick] [--json]
  *
- * The text is cut into windows, each with BOS in front where the file asks for one; every position counts. Printed per
- * candidate: mean and largest KL(truth || candidate) in nats per token, and how often both have the same best token.
+ * Default: the embedded models, on text that each writes itself (temperature 1, seeds 0, 1, ...). A text of yours is cut
+ * into windows, each with BOS in front where the file asks for one. Every position counts. Printed per candidate: mean
+ * and largest KL(truth || candidate) in nats per token, and how often both have the same best token.
  * `llama.cpp-f32` runs the file converted to F32 with an F32 cache: it holds the oracle itself against a second truth.
  */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import type { Model } from "../src/engine/model.ts";
 import { loadModel } from "../src/node.ts";
+import { type Candidate, openCandidate } from "./accuracy-candidates.ts";
+import { describeMachine } from "./machine.ts";
 import { divergence, logSoftmax } from "./oracle/divergence.ts";
 import { Oracle } from "./oracle/forward.ts";
 import { parseGguf } from "./oracle/gguf.ts";
-import { toF32 } from "./oracle/to-f32.ts";
-import { Peer } from "./peer.ts";
+import { type Missing, printTable } from "./report.ts";
 
-/** Gives the rows of one window, one after the other. */
-interface Candidate extends AsyncDisposable {
-  rows(tokens: readonly number[]): AsyncIterable<Float32Array>;
-}
+const EMBEDDED = ["f16", "q8_0", "q4_0"].map((type) =>
+  fileURLToPath(new URL(`../models/edgewise-stories-${type}.gguf`, import.meta.url)),
+);
 
 interface Accuracy {
   readonly candidate: string;
@@ -35,140 +36,114 @@ interface Accuracy {
   readonly sameBest: number;
 }
 
-class LlamaCpp implements Candidate {
-  readonly #peer: Peer;
-  readonly #file: string;
-
-  constructor(peer: Peer, file: string) {
-    this.#peer = peer;
-    this.#file = file;
-  }
-
-  async *rows(tokens: readonly number[]): AsyncIterable<Float32Array> {
-    const { rows, vocab } = await this.#peer.request("logits", { tokens, file: this.#file });
-    const bytes = await readFile(this.#file);
-    for (let row = 0; row < rows; row++) {
-      yield new Float32Array(bytes.buffer, bytes.byteOffset + row * vocab * 4, vocab);
-    }
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#peer[Symbol.asyncDispose]();
-  }
-}
-
-class Edgewise implements Candidate {
-  readonly #model: Model;
-
-  constructor(model: Model) {
-    this.#model = model;
-  }
-
-  async *rows(tokens: readonly number[]): AsyncIterable<Float32Array> {
-    const session = this.#model.open({ capacity: tokens.length });
-    try {
-      const rows = await session.forward(tokens, tokens.length);
-      for (let row = 0; row < rows.count; row++) yield rows.row(row);
-    } finally {
-      session.close();
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#model.close();
-  }
-}
-
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    tokens: { type: "string", default: "2048" },
+    text: { type: "string" },
+    tokens: { type: "string" },
     window: { type: "string", default: "256" },
-    candidates: { type: "string", default: "edgewise,llama.cpp" },
+    candidates: { type: "string", default: "simd,relaxed,reference,llama.cpp" },
+    quick: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
 });
-const [modelPath, textPath] = positionals;
-if (textPath === undefined)
-  throw new TypeError("Arguments must be a model and a text: accuracy.ts model.gguf text.txt");
+const tokens = Number(options.tokens ?? (options.quick ? 512 : 2048));
+const window = Number(options.window);
 
-const folder = await mkdtemp(join(tmpdir(), "accuracy-"));
-try {
-  const results = await measureAccuracy(folder);
-  if (options.json) console.log(JSON.stringify({ model: modelPath, text: textPath, results }));
-  else console.table(results);
-} finally {
-  await rm(folder, { recursive: true });
-}
+for (const path of positionals.length > 0 ? positionals : EMBEDDED) await report(path);
 
-async function measureAccuracy(folder: string): Promise<Accuracy[]> {
-  const bytes = new Uint8Array(await readFile(modelPath));
-  const file = parseGguf(bytes);
-  const oracle = new Oracle(file);
-  const candidates = new Map<string, Candidate>();
-  for (const name of options.candidates.split(",")) {
-    candidates.set(name, await openCandidate(name, folder, () => toF32(file)));
+async function report(path: string): Promise<void> {
+  const missing: Missing[] = [];
+  const results = await measureAccuracy(path, missing);
+  const model = basename(path);
+  const text = options.text === undefined ? "text of its own" : basename(options.text);
+  if (options.json) {
+    const machine = describeMachine();
+    console.log(JSON.stringify({ question: "accuracy", model, text, machine, results, missing }));
+    return;
   }
-  const sums = new Map([...candidates.keys()].map((name) => [name, { kl: 0, largest: 0, same: 0 }]));
-  let tokens = 0;
-  for (const window of await windows(oracle)) {
-    const truth = oracle.forward(window);
-    for (const [name, candidate] of candidates) {
-      const sum = sums.get(name)!;
-      let position = 0;
-      for await (const row of candidate.rows(window)) {
-        const expected = truth.subarray(position * oracle.vocab, (position + 1) * oracle.vocab);
-        const kl = divergence(logSoftmax(expected), logSoftmax(row));
-        sum.kl += kl;
-        sum.largest = Math.max(sum.largest, kl);
-        sum.same += Number(argmax(expected) === argmax(row));
-        position++;
-      }
-      if (position !== window.length)
-        throw new RangeError(`${name} gave ${position} of ${window.length} rows`);
-    }
-    tokens += window.length;
-  }
-  for (const candidate of candidates.values()) await candidate[Symbol.asyncDispose]();
-  return [...sums].map(([candidate, { kl, largest, same }]) => ({
-    candidate,
-    tokens,
-    meanDivergence: kl / tokens,
-    largestDivergence: largest,
-    sameBest: same / tokens,
-  }));
-}
-
-async function openCandidate(name: string, folder: string, f32: () => Uint8Array): Promise<Candidate> {
-  const rowsFile = join(folder, `${name}.rows`);
-  const settings = ["--context", options.window];
-  if (name === "llama.cpp")
-    return new LlamaCpp(await Peer.start("llama-cpp", [modelPath, ...settings]), rowsFile);
-  if (name === "llama.cpp-f32") {
-    const path = join(folder, "f32.gguf");
-    await writeFile(path, f32());
-    const peer = await Peer.start("llama-cpp", [path, "--kv", "F32", "--flash", "off", ...settings]);
-    return new LlamaCpp(peer, rowsFile);
-  }
-  if (name === "edgewise") return new Edgewise(await loadModel(modelPath));
-  throw new RangeError(`Candidate must be edgewise, llama.cpp or llama.cpp-f32, got ${name}`);
-}
-
-/** Windows of the text in llama.cpp's tokens, so that every candidate sees the same. */
-async function windows({ bos }: Oracle): Promise<number[][]> {
-  await using peer = await Peer.start("llama-cpp", [modelPath]);
-  const total = Number(options.tokens);
-  const size = Number(options.window);
-  // Eight bytes per token are more than any text needs.
-  const text = (await readFile(textPath, "utf8")).slice(0, 8 * total);
-  const { tokens } = await peer.request("tokenize", { text });
-  const plain = bos === null ? tokens : tokens.slice(1);
-  const prefix = bos === null ? [] : [bos];
-  const step = size - prefix.length;
-  return Array.from({ length: Math.floor(total / size) }, (_, i) => [
-    ...prefix,
-    ...plain.slice(i * step, (i + 1) * step),
+  console.log(`\naccuracy: ${model}, ${tokens} tokens of ${text} in windows of ${window}`);
+  printTable([
+    ["", "mean KL, nats", "largest KL", "same best token"],
+    ...results.map(({ candidate, meanDivergence, largestDivergence, sameBest }) => [
+      candidate,
+      meanDivergence.toExponential(2),
+      largestDivergence.toExponential(2),
+      sameBest.toFixed(4),
+    ]),
   ]);
+  for (const { name, reason } of missing) console.log(`${name}: ${reason}`);
+}
+
+async function measureAccuracy(path: string, missing: Missing[]): Promise<Accuracy[]> {
+  const folder = await mkdtemp(join(tmpdir(), "accuracy-"));
+  const oracle = new Oracle(parseGguf(new Uint8Array(await readFile(path))));
+  const candidates: Candidate[] = [];
+  try {
+    for (const name of options.candidates.split(",")) {
+      const candidate = await openCandidate(name, { path, window, folder, missing });
+      if (candidate !== null) candidates.push(candidate);
+    }
+    const sums = candidates.map(() => ({ kl: 0, largest: 0, same: 0 }));
+    const sequences = await windows(path, oracle.bos);
+    for (const sequence of sequences) {
+      const truth = oracle.forward(sequence);
+      for (const [i, candidate] of candidates.entries()) {
+        let position = 0;
+        for await (const row of candidate.rows(sequence)) {
+          const expected = truth.subarray(position * oracle.vocab, (position + 1) * oracle.vocab);
+          const kl = divergence(logSoftmax(expected), logSoftmax(row));
+          sums[i].kl += kl;
+          sums[i].largest = Math.max(sums[i].largest, kl);
+          sums[i].same += Number(argmax(expected) === argmax(row));
+          position++;
+        }
+        if (position !== sequence.length)
+          throw new RangeError(`${candidate.name} gave ${position} of ${sequence.length} rows`);
+      }
+    }
+    const count = sequences.length * window;
+    return candidates.map(({ name }, i) => ({
+      candidate: name,
+      tokens: count,
+      meanDivergence: sums[i].kl / count,
+      largestDivergence: sums[i].largest,
+      sameBest: sums[i].same / count,
+    }));
+  } finally {
+    for (const candidate of candidates) await candidate[Symbol.asyncDispose]();
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Sequences of `window` tokens, the same for every candidate. */
+async function windows(path: string, bos: number | null): Promise<number[][]> {
+  const count = Math.floor(tokens / window);
+  if (count === 0) throw new RangeError(`tokens must be at least one window of ${window}, got ${tokens}`);
+  const model = await loadModel(path);
+  const prefix: readonly number[] = bos === null ? [] : [bos];
+  const size = window - prefix.length;
+  try {
+    if (options.text === undefined) {
+      return await Promise.all(Array.from({ length: count }, (_, seed) => writeText(seed)));
+    }
+    // Eight bytes per token are more than any text needs.
+    const text = (await readFile(options.text, "utf8")).slice(0, 8 * tokens);
+    const plain = model.tokenizer.encode(text, { special: false });
+    if (plain.length < count * size)
+      throw new RangeError(`Text must have ${count * size} tokens, has ${plain.length}`);
+    return Array.from({ length: count }, (_, i) => [...prefix, ...plain.slice(i * size, (i + 1) * size)]);
+  } finally {
+    model.close();
+  }
+
+  async function writeText(seed: number): Promise<number[]> {
+    const start = prefix.length === 0 ? model.tokenizer.encode("Once") : prefix;
+    const sequence = [...start];
+    const writing = { maxTokens: window - start.length, temperature: 1, seed, ignoreEos: true };
+    for await (const { token } of model.generate(start, writing)) sequence.push(token);
+    return sequence;
+  }
 }
 
 function argmax(row: ArrayLike<number>): number {

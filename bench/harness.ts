@@ -2,7 +2,8 @@
  * Times candidates against a baseline so that the ratio survives a noisy machine: every round runs each candidate once
  * (A B C, A B C, ...), a ratio is taken within its round, and the median over rounds is reported.
  */
-import { describeMachine, type Machine } from "./machine.ts";
+import { describeMachine } from "./machine.ts";
+import type { Measurement, Missing, Report } from "./report.ts";
 
 /** What a peer in another process or page answers: the time by its own clock, without the way there and back. */
 export interface Timed {
@@ -36,13 +37,6 @@ export function speedOver(name: string, title = `speed / ${name}`): Comparison {
   return { title, baseline: () => name, of: "speed" };
 }
 
-/** What cannot be measured here, as a row of the table. */
-export interface Missing {
-  readonly name: string;
-  /** Why, and what to do about it. */
-  readonly reason: string;
-}
-
 export interface MeasureOptions {
   /** What a call works on, for example "151,936 x 896 Q8_0". */
   shape: string;
@@ -55,29 +49,6 @@ export interface MeasureOptions {
   roundMilliseconds?: number;
   /** Engines compile hot code in steps; every candidate runs this long before the first round. Default 500. */
   warmupMilliseconds?: number;
-}
-
-export interface Measurement {
-  readonly name: string;
-  /** Median over rounds of one call. */
-  readonly milliseconds: number;
-  /** Fastest and slowest round. */
-  readonly range: readonly [number, number];
-  readonly bytes?: number;
-  readonly gigabytesPerSecond?: number;
-  readonly tokensPerSecond?: number;
-  /** By title of the comparison: median over rounds of the ratio within a round. */
-  readonly ratios: Readonly<Record<string, number>>;
-}
-
-export interface Report {
-  readonly question: string;
-  readonly shape: string;
-  readonly machine: Machine;
-  readonly rounds: number;
-  readonly comparisons: readonly string[];
-  readonly measurements: readonly Measurement[];
-  readonly missing: readonly Missing[];
 }
 
 /**
@@ -147,41 +118,6 @@ export async function measure(
     measurements,
     missing,
   };
-}
-
-/** Prints a report as a table, or as one line of JSON. */
-export function print(report: Report, json = false): void {
-  if (json) {
-    console.log(JSON.stringify(report));
-    return;
-  }
-  const { question, shape, machine, rounds, comparisons, measurements, missing } = report;
-  console.log(`\n${question}: ${shape}`);
-  console.log(
-    `${machine.cpu}, ${machine.cores} cores, ${machine.runtime}; median of ${rounds} interleaved rounds`,
-  );
-  const column = (value: number | undefined, digits: number) => value?.toFixed(digits) ?? "";
-  const rows = measurements.map((measurement) => [
-    measurement.name,
-    column(measurement.milliseconds, 3),
-    measurement.range.map((bound) => bound.toFixed(3)).join(" - "),
-    measurement.bytes?.toLocaleString("en-US") ?? "",
-    column(measurement.gigabytesPerSecond, 2),
-    column(measurement.tokensPerSecond, 1),
-    ...comparisons.map((title) => column(measurement.ratios[title], 3)),
-  ]);
-  printTable([["", "ms", "range", "bytes", "GB/s", "tokens/s", ...comparisons], ...rows]);
-  for (const { name, reason } of missing) console.log(`${name}: ${reason}`);
-}
-
-/** Rows of cells, the first column to the left and the others to the right; columns without any content are left out. */
-export function printTable([head, ...rows]: readonly (readonly string[])[]): void {
-  const filled = head.map((_, i) => i).filter((i) => rows.some((row) => row[i] !== ""));
-  const widths = filled.map((i) => Math.max(...[head, ...rows].map((row) => row[i].length)));
-  for (const row of [head, ...rows]) {
-    const cells = filled.map((i, n) => (n === 0 ? row[i].padEnd(widths[n]) : row[i].padStart(widths[n])));
-    console.log(cells.join("  ").trimEnd());
-  }
 }
 
 /** Work of a call over work of a call of `base`: in tokens if both count them, else in bytes, else in calls. */

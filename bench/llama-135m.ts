@@ -5,11 +5,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import type { Model } from "../src/engine/model.ts";
 import type { Source } from "../src/engine/source.ts";
+import { loadModel } from "../src/node.ts";
 import { ggufChunks } from "../test/support/gguf-writer.ts";
 import { LLAMA_135M, syntheticModel } from "../test/support/synthetic-model.ts";
+import { ifSupported } from "./builds.ts";
 import { divergence, logSoftmax } from "./oracle/divergence.ts";
+import { Oracle } from "./oracle/forward.ts";
+import { parseGguf } from "./oracle/gguf.ts";
 import type { Peer } from "./peer.ts";
+import type { Missing } from "./report.ts";
 
 export type WeightType = "Q8_0" | "Q4_0";
 
@@ -35,26 +41,61 @@ export function promptTokens(count: number): number[] {
   return Array.from({ length: count }, (_, i) => (i * 7919 + 17) % LLAMA_135M.vocab!);
 }
 
-/**
- * Throws unless both give nearly the same rows for `tokens`: mean divergence at most 0.05 nats. Random weights amplify the
- * rounding of activations (llama.cpp is 0.059 away from the truth, edgewise 0.00001); anything wrong gives more than 0.5.
- */
-export async function checkRows(source: Source, llama: Peer, tokens: readonly number[]): Promise<void> {
-  const file = join(FOLDER, `rows-${process.pid}`);
-  const { vocab } = await llama.request("logits", { tokens, file });
-  const expected = new Float32Array(new Uint8Array(await readFile(file)).buffer);
-  await rm(file);
-  const session = source.open({ capacity: tokens.length });
-  try {
-    const rows = await session.forward(tokens, tokens.length);
-    let sum = 0;
-    for (let i = 0; i < tokens.length; i++) {
-      const row = expected.subarray(i * vocab, (i + 1) * vocab);
-      sum += divergence(logSoftmax(row), logSoftmax(rows.row(i)));
+/** Every build of the kernels that runs here; why another does not goes to `missing`. */
+export async function loadBuilds(path: string, missing: Missing[]): Promise<Model[]> {
+  const models: Model[] = [];
+  for (const build of ["simd", "relaxed"] as const) {
+    const model = await ifSupported(build, missing, () => loadModel(path, { build }));
+    if (model !== null) models.push(model);
+  }
+  return models;
+}
+
+/** What a file's first few positions must give, in f64. Seconds of work, and 600 MB while it lasts. */
+export class Truth {
+  readonly #tokens = promptTokens(8);
+  readonly #rows: Float64Array[];
+
+  private constructor(oracle: Oracle) {
+    const rows = oracle.forward(this.#tokens);
+    this.#rows = this.#tokens.map((_, i) =>
+      logSoftmax(rows.subarray(i * oracle.vocab, (i + 1) * oracle.vocab)),
+    );
+  }
+
+  static async of(path: string): Promise<Truth> {
+    return new Truth(new Oracle(parseGguf(new Uint8Array(await readFile(path)))));
+  }
+
+  /** @throws {RangeError} If the source's rows are further away than the rounding of 14-bit activations: 2e-6 nats. */
+  async check(source: Source): Promise<void> {
+    const session = source.open({ capacity: this.#tokens.length });
+    try {
+      const rows = await session.forward(this.#tokens, this.#tokens.length);
+      this.#expect("edgewise", (i) => rows.row(i), 1e-4);
+    } finally {
+      session.close();
     }
-    const mean = sum / tokens.length;
-    if (!(mean <= 0.05)) throw new RangeError(`Rows must be within 0.05 nats of llama.cpp's, are ${mean}`);
-  } finally {
-    session.close();
+  }
+
+  /**
+   * @throws {RangeError} If the peer does not run the same model on the same tokens. Random weights amplify the
+   * rounding of its 8-bit activations to 0.01; another file or other tokens give more than 1.
+   */
+  async checkPeer(peer: Peer): Promise<void> {
+    const file = join(FOLDER, `rows-${process.pid}`);
+    const { vocab } = await peer.request("logits", { tokens: this.#tokens, file });
+    const values = new Float32Array(new Uint8Array(await readFile(file)).buffer);
+    await rm(file);
+    this.#expect(peer.about.peer, (i) => values.subarray(i * vocab, (i + 1) * vocab), 0.1);
+  }
+
+  /** KL(truth || rows) in nats, mean over positions. */
+  #expect(name: string, row: (index: number) => Float32Array, limit: number): void {
+    let sum = 0;
+    for (const [i, expected] of this.#rows.entries()) sum += divergence(expected, logSoftmax(row(i)));
+    const mean = sum / this.#rows.length;
+    if (!(mean <= limit))
+      throw new RangeError(`Rows of ${name} must be within ${limit} nats of the truth, are ${mean}`);
   }
 }

@@ -3,7 +3,9 @@ import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { chromiumInstalled } from "../test/runtimes/chromium.ts";
 import type { Timed } from "./harness.ts";
+import type { Missing, PeerFacts } from "./report.ts";
 
 const REGISTER = new URL("./register.mjs", import.meta.url).href;
 
@@ -12,6 +14,8 @@ export interface About {
   readonly peer: string;
   readonly version: string;
   readonly threads: number;
+  /** Instruction sets in use. */
+  readonly system?: string;
   readonly [setting: string]: unknown;
 }
 
@@ -29,6 +33,20 @@ interface Tasks {
   decode: [Prompt & { n: number }, Speed];
   prefill: [Prompt, Speed];
   logits: [{ tokens: readonly number[]; file: string }, { rows: number; vocab: number }];
+}
+
+export type PeerName = "llama-cpp" | "wllama";
+
+const LABELS: Readonly<Record<PeerName, string>> = { "llama-cpp": "llama.cpp", wllama: "wllama" };
+
+/** Null if the peer is there. */
+function howToInstall(name: PeerName): string | null {
+  const packageName = { "llama-cpp": "node-llama-cpp", wllama: "@wllama/wllama" }[name];
+  if (!existsSync(new URL(`./peers/node_modules/${packageName}`, import.meta.url)))
+    return "not installed; npm run bench:peers";
+  if (name === "wllama" && !chromiumInstalled())
+    return "Chromium is not installed; npm install --prefix test/runtimes";
+  return null;
 }
 
 /**
@@ -53,17 +71,26 @@ export class Peer implements AsyncDisposable {
     this.about = about;
   }
 
-  static get installed(): boolean {
-    return existsSync(new URL("./peers/node_modules", import.meta.url));
+  /** As `start`, or null where the peer is not installed; how to install it then goes to `missing`. */
+  static async startIfInstalled(
+    name: PeerName,
+    args: readonly string[],
+    missing: Missing[],
+  ): Promise<Peer | null> {
+    const reason = howToInstall(name);
+    if (reason === null) return Peer.start(name, args);
+    missing.push({ name: LABELS[name], reason });
+    return null;
   }
 
   /**
    * @param name A script of `bench/peers`, without its ending.
    * @param args Model file first; the head of the script lists the options.
-   * @throws {Error} If the peers are not installed, or the script cannot load the model.
+   * @throws {Error} If the peer is not installed, or the script cannot load the model.
    */
-  static async start(name: "llama-cpp" | "wllama", args: readonly string[]): Promise<Peer> {
-    if (!Peer.installed) throw new Error("Peers are not installed: npm install --prefix bench/peers");
+  static async start(name: PeerName, args: readonly string[]): Promise<Peer> {
+    const missing = howToInstall(name);
+    if (missing !== null) throw new Error(`Cannot start ${LABELS[name]}: ${missing}`);
     const script = fileURLToPath(new URL(`./peers/${name}.mjs`, import.meta.url));
     const child = spawn("node", ["--import", REGISTER, script, ...args], {
       stdio: ["pipe", "pipe", "inherit"],
@@ -72,6 +99,11 @@ export class Peer implements AsyncDisposable {
     const first = await lines.next();
     if (first.done) throw new Error(`Peer ${name} ended before it had loaded ${args[0]}`);
     return new Peer(child, lines, JSON.parse(first.value));
+  }
+
+  /** For the report. */
+  facts(name = this.about.peer): PeerFacts {
+    return { name, version: this.about.version, system: this.about.system };
   }
 
   async request<T extends keyof Tasks>(task: T, request: Tasks[T][0]): Promise<Tasks[T][1]> {

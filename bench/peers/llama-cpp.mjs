@@ -79,7 +79,9 @@ async function loadCpuLibrary(name) {
   try {
     const library = `libggml-cpu-${name}.so`;
     await symlink(join(binaries, library), join(folder, library));
-    createRequire(import.meta.url)(join(binaries, "llama-addon.node")).loadBackends(folder);
+    const addon = createRequire(import.meta.url)(join(binaries, "llama-addon.node"));
+    addon.setLogger(() => {});
+    addon.loadBackends(folder);
   } finally {
     await rm(folder, { recursive: true });
   }
