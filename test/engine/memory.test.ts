@@ -85,38 +85,41 @@ describe("streaming a file in", () => {
 describe("the ceiling", () => {
   const bytes = syntheticModelBytes({ contextLength: 4096 });
 
-  test.each([32 * PAGE, 2_500_001, 47 * PAGE, 64 * PAGE])("of %i bytes holds, whatever sessions do", async (ceiling) => {
-    const { model, memory } = await loadWatched(bytes, { maxMemoryBytes: ceiling });
-    const random = createRandom(ceiling);
-    const held: Session[] = [];
-    let refused = 0;
-    for (let step = 0; step < 300; step++) {
-      try {
-        if (random.below(3) > 0) held.push(model.open({ capacity: 1 + random.below(1200) }));
-        else if (held.length > 0) held.splice(random.below(held.length), 1)[0].close();
-        const session = held[random.below(held.length)];
-        if (session === undefined) continue;
-        const tokens = Array.from({ length: Math.min(session.capacity, 1 + random.below(150)) }, () =>
-          random.below(model.vocab),
-        );
-        session.truncate(0);
-        // Many rows are memory too.
-        await session.forward(tokens, random.below(tokens.length + 1));
-      } catch (error) {
-        expect(error).toBeInstanceOf(MemoryError);
-        expect((error as Error).message).toMatch(
-          /^Cannot allocate: [\d,]+ bytes are needed, [\d,]+ of [\d,]+ are left$/,
-        );
-        refused++;
+  test.each([32 * PAGE, 2_500_001, 47 * PAGE, 64 * PAGE])(
+    "of %i bytes holds, whatever sessions do",
+    async (ceiling) => {
+      const { model, memory } = await loadWatched(bytes, { maxMemoryBytes: ceiling });
+      const random = createRandom(ceiling);
+      const held: Session[] = [];
+      let refused = 0;
+      for (let step = 0; step < 300; step++) {
+        try {
+          if (random.below(3) > 0) held.push(model.open({ capacity: 1 + random.below(1200) }));
+          else if (held.length > 0) held.splice(random.below(held.length), 1)[0].close();
+          const session = held[random.below(held.length)];
+          if (session === undefined) continue;
+          const tokens = Array.from({ length: Math.min(session.capacity, 1 + random.below(150)) }, () =>
+            random.below(model.vocab),
+          );
+          session.truncate(0);
+          // Many rows are memory too.
+          await session.forward(tokens, random.below(tokens.length + 1));
+        } catch (error) {
+          expect(error).toBeInstanceOf(MemoryError);
+          expect((error as Error).message).toMatch(
+            /^Cannot allocate: [\d,]+ bytes are needed, [\d,]+ of [\d,]+ are left$/,
+          );
+          refused++;
+        }
+        expect(memory.buffer.byteLength).toBeLessThanOrEqual(ceiling);
       }
-      expect(memory.buffer.byteLength).toBeLessThanOrEqual(ceiling);
-    }
-    expect(refused).toBeGreaterThan(10);
-    // What was refused holds nothing: all that was there at first is there again.
-    for (const session of held) session.close();
-    await expect(tokensOf(model, 1000)).resolves.toHaveLength(4);
-    model.close();
-  });
+      expect(refused).toBeGreaterThan(10);
+      // What was refused holds nothing: all that was there at first is there again.
+      for (const session of held) session.close();
+      await expect(tokensOf(model, 1000)).resolves.toHaveLength(4);
+      model.close();
+    },
+  );
 
   test("refuses a session as a whole", async () => {
     const { model } = await loadWatched(bytes, { maxMemoryBytes: 32 * PAGE });

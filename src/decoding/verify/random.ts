@@ -1,0 +1,30 @@
+/**
+ * Randomness of a round: a function of an address, so that nothing depends on the order of calls.
+ *
+ *     stage      position                   item       drawn for
+ *     accept     first of the round         node + 1   keeping that node
+ *     residual   first of the round         0          the token that ends the round
+ *     draft      first of the round         node + 1   the draft itself, if the drafter samples
+ *     gumbel     of the token               token      noise shared by drafter and verifier
+ *
+ * Every round starts at another position, so no number is used in two rounds. Numbering by the position of each token
+ * instead would use some twice: block and traversal verification also look at numbers behind the last token they emit,
+ * and a draft that was rejected is drafted anew. That biases the text. Gumbel noise must be shared, and may be: what is
+ * behind the last emitted token had no influence.
+ */
+import { uniform } from "../philox.ts";
+
+/** From 16 on; below are the stages of the sampler. */
+export const VERIFY_STAGE = { accept: 16, residual: 17, draft: 18, gumbel: 19 } as const;
+
+export interface VerifyRandom {
+  /** Set if the numbers are those of `seededRandom(seed)`: kernels then make them themselves. */
+  readonly seed?: number;
+  /** Uniform in [0, 1). The same address always gives the same number. */
+  uniform(position: number, stage: number, item: number): number;
+}
+
+/** Philox-4x32-10 under `seed`, an integer from 0 to 2^53 − 1. */
+export function seededRandom(seed: number): VerifyRandom {
+  return { seed, uniform: (position, stage, item) => uniform(seed, position, stage, item) };
+}
