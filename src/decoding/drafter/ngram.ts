@@ -1,0 +1,66 @@
+/**
+ * ngram: copies what followed the last n tokens when they occurred before.
+ *
+ * The longest n that occurs wins, and of its occurrences the earliest; the copy ends where the sequence ends. These are
+ * the rules of vLLM's n-gram proposer, whose published cases are the tests.
+ */
+import { expectInteger } from "../../errors.ts";
+import { chain, type Draft, expectGamma, type LocalDrafter, NO_DRAFT } from "./drafter.ts";
+import { NgramIndex } from "./ngram-index.ts";
+import { TokenWindow, type WindowOptions } from "./window.ts";
+
+export interface NgramOptions extends WindowOptions {
+  /** Tokens that must agree, default 2. */
+  readonly minNgram?: number;
+  /** Tokens that are compared at most, default 4. */
+  readonly maxNgram?: number;
+}
+
+/** Beyond, the suffix automaton costs less: it knows all lengths at once. */
+const MAX_NGRAM = 16;
+
+export class NgramDrafter implements LocalDrafter {
+  readonly #window: TokenWindow<NgramIndex>;
+
+  constructor({ minNgram = 2, maxNgram = 4, ...window }: NgramOptions) {
+    expectInteger("maxNgram", maxNgram, 1, MAX_NGRAM);
+    expectInteger("minNgram", minNgram, 1, maxNgram);
+    this.#window = new TokenWindow(new NgramIndex(minNgram, maxNgram), window);
+  }
+
+  get vocab(): number {
+    return this.#window.vocab;
+  }
+
+  get length(): number {
+    return this.#window.length;
+  }
+
+  /** Memory of the index. */
+  get bytes(): number {
+    return this.#window.index.bytes;
+  }
+
+  append(tokens: ArrayLike<number>): void {
+    this.#window.append(tokens);
+  }
+
+  truncate(length: number): void {
+    this.#window.truncate(length);
+  }
+
+  draft(gamma: number): Draft {
+    expectGamma(gamma);
+    const { index } = this.#window;
+    for (let n = index.maxNgram; n >= index.minNgram; n--) {
+      const end = index.find(n);
+      if (end < 0) continue;
+      const count = Math.min(gamma, index.length - 1 - end);
+      return chain(
+        Array.from({ length: count }, (_, i) => index.at(end + 1 + i)),
+        n,
+      );
+    }
+    return NO_DRAFT;
+  }
+}
