@@ -7,8 +7,16 @@
  * Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", Philox-4x32-10.
  */
 
-/** What a number is drawn for; part of the counter, so the draws of two stages never meet. */
-export const STAGE = { sample: 0 } as const;
+/**
+ * What a number is drawn for; part of the counter, so the draws of two stages never meet.
+ *
+ *     stage     position        item                drawn for
+ *     sample    of the token    0                   the token, from its distribution
+ *     xtc       of the token    index of the step   the coin of that step of the pipeline
+ *
+ * From 16 on they belong to verification: verify/random.ts.
+ */
+export const STAGE = { sample: 0, xtc: 1 } as const;
 
 const MULTIPLIER_0 = 0xd2511f53;
 const MULTIPLIER_1 = 0xcd9e8d57;

@@ -14,6 +14,10 @@ class Counting {
     this.capacity = capacity;
   }
 
+  truncate(length: number) {
+    this.length = length;
+  }
+
   async forward(tokens: ArrayLike<number>, rows = 1) {
     this.calls.push({ tokens: Array.from(tokens), rows });
     this.length += tokens.length;
@@ -86,6 +90,7 @@ describe("generate", () => {
       length: 0,
       capacity: 99,
       forward: async () => ({ row: () => Float32Array.of(3, 2.5, 2) }),
+      truncate: () => {},
     };
     const steps = generate(flat, [0], { sampling, maxTokens: 2, endTokens: new Set() });
     expect([(await steps.next()).value, (await steps.next()).value]).toEqual([1, 2]);
