@@ -8,12 +8,14 @@ export { createWasmBackend } from "./backend/wasm/index.ts";
 export { sampleToken } from "./decoding/pipeline.ts";
 export { type KernelModules, type LoadOptions, loadModel } from "./engine/load-model.ts";
 export type {
+  DraftMethod,
   FinishReason,
   GenerateOptions,
   GenerateResult,
   Model,
   Piece,
   SamplingOptions,
+  SpeculationSummary,
   Timings,
 } from "./engine/model.ts";
 export type { Rows, Session, Source } from "./engine/source.ts";

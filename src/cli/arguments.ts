@@ -4,6 +4,7 @@
  * `parseArgs` only cuts it up: what it accepts and how it complains differs between Node, Deno and Bun.
  */
 import { parseArgs } from "node:util";
+import type { DraftMethod } from "../engine/model.ts";
 import { samplingSettings, stopTexts } from "../engine/options.ts";
 import { expectInteger } from "../errors.ts";
 import type { GenerateArguments } from "./generate.ts";
@@ -74,6 +75,7 @@ function generateArguments(values: Values): GenerateArguments {
     decode: {
       maxTokens: maxTokens === undefined ? undefined : expectInteger("--max-tokens", maxTokens, 0, MOST),
       ignoreEos: values.has("ignore-eos"),
+      draft: text("draft") as DraftMethod | undefined,
       stop: withOptionNames(() => stopTexts(stop)),
       ...withOptionNames(() =>
         samplingSettings({

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { text as readText } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
-import type { GenerateOptions, GenerateResult, LoadOptions, Model } from "../node.ts";
+import type { GenerateOptions, GenerateResult, LoadOptions, Model, SpeculationSummary } from "../node.ts";
 import { loadModel } from "../node.ts";
 
 export interface GenerateArguments {
@@ -77,6 +77,19 @@ function summary(model: Model, result: GenerateResult) {
     timings: { load_ms: model.loadMs, ...result.timings },
     backend: model.backend,
     build: model.build,
+    ...(result.speculation && { speculation: speculation(result.speculation) }),
+  };
+}
+
+function speculation(summary: SpeculationSummary) {
+  return {
+    drafter: summary.drafter,
+    verifier: "match",
+    drafted: summary.drafted,
+    accepted: summary.accepted,
+    target_calls: summary.targetCalls,
+    tokens_per_call: summary.tokensPerCall,
+    acceptance_rate: summary.acceptanceRate,
   };
 }
 

@@ -85,6 +85,12 @@ export const COMMANDS: Readonly<Record<CommandName, CommandUsage>> = {
       },
       seed: { kind: "integer", value: "N", help: "the same seed gives the same text (default: random)" },
       stop: { kind: "texts", value: "TEXT", help: "end before this text; may be given up to 16 times" },
+      draft: {
+        kind: "text",
+        value: "METHOD",
+        choices: ["none", "prompt-lookup", "suffix"],
+        help: "guess tokens ahead; the text stays the same (default: none)",
+      },
       "ignore-eos": { kind: "flag", help: "go on after the model's end of text" },
       json: { kind: "flag", help: "print one JSON object at the end instead" },
       context: CONTEXT,

@@ -10,6 +10,7 @@ import type { FinishReason, GenerateOptions, GenerateResult, Model, Piece } from
 import { samplingSettings, stopTexts } from "./options.ts";
 import { LocalSession } from "./session.ts";
 import type { Session } from "./source.ts";
+import { createSpeculation, summarize } from "./speculation.ts";
 import { StopMatcher } from "./stop-matcher.ts";
 
 /** What `loadModel` found out about the file and how it was loaded. */
@@ -72,6 +73,8 @@ export class LocalModel implements Model {
     const sampling = samplingSettings(options);
     const stops = new StopMatcher(stopTexts(options.stop));
     const endTokens = options.ignoreEos ? NO_TOKENS : this.tokenizer.endTokens;
+    const draft = options.draft ?? "none";
+    const speculation = createSpeculation(draft, this.vocab);
     options.signal?.throwIfAborted();
 
     // The last token is emitted without being computed on, hence no room for it.
@@ -90,6 +93,7 @@ export class LocalModel implements Model {
         maxTokens,
         endTokens,
         signal: options.signal,
+        speculation,
       });
       for (;;) {
         const step = await steps.next();
@@ -134,6 +138,7 @@ export class LocalModel implements Model {
       text,
       finishReason,
       timings: timings(promptTokens.length, decoding - started, tokens.length, ended - decoding),
+      ...(speculation && { speculation: summarize(draft, speculation) }),
     };
   }
 

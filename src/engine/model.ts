@@ -25,6 +25,12 @@ export interface GenerateOptions extends SamplingOptions {
   stop?: string | readonly string[];
   /** Go on after an end-of-text token. Default false. */
   ignoreEos?: boolean;
+  /**
+   * Who guesses tokens ahead, to be verified several at a time. Never changes the text, only the speed. Default "none".
+   *
+   * "prompt-lookup" and "suffix" copy what followed the same words before: for summaries, edits, code, JSON.
+   */
+  draft?: DraftMethod;
   signal?: AbortSignal;
 }
 
@@ -35,6 +41,21 @@ export interface GenerateOptions extends SamplingOptions {
 export interface Piece {
   readonly token: number;
   readonly text: string;
+}
+
+export type DraftMethod = "none" | "prompt-lookup" | "suffix";
+
+/** What speculation did for one text. */
+export interface SpeculationSummary {
+  readonly drafter: DraftMethod;
+  readonly drafted: number;
+  readonly accepted: number;
+  /** Forward passes of the model behind the prompt's. */
+  readonly targetCalls: number;
+  /** Tokens per forward pass; 1 without speculation. */
+  readonly tokensPerCall: number;
+  /** accepted / tested: what follows a wrong guess was never tested. 0 if nothing was. */
+  readonly acceptanceRate: number;
 }
 
 export type FinishReason = "stop" | "length";
@@ -53,6 +74,8 @@ export interface GenerateResult {
   readonly text: string;
   readonly finishReason: FinishReason;
   readonly timings: Timings;
+  /** Where a drafter was asked for. */
+  readonly speculation?: SpeculationSummary;
 }
 
 /**
