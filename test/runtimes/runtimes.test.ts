@@ -163,6 +163,36 @@ describe("same bits", () => {
   });
 });
 
+describe("the relaxed build", () => {
+  it(
+    "passes the specification of backends, and speculation does not change its text, in Node 24",
+    async (context) => {
+      needRuntimes(context);
+      // A suite of its own in a Node that runs relaxed SIMD; the one this runs in may not.
+      const suites = ["test/backend", "test/engine/speculation.test.ts"];
+      const { stdout } = await promisify(execFile)(
+        RUNTIMES["Node 24"][0],
+        [join(ROOT, "node_modules/vitest/vitest.mjs"), "run", "--reporter=json", ...suites],
+        {
+          cwd: ROOT,
+          maxBuffer: 1 << 28,
+          env: { ...process.env, VITEST: undefined, VITEST_WORKER_ID: undefined },
+        },
+      );
+      const { success, testResults } = JSON.parse(stdout.slice(stdout.indexOf("{")));
+      expect(success).toBe(true);
+      const passed = testResults
+        .flatMap((file: { assertionResults: object[] }) => file.assertionResults)
+        .filter(
+          (test: { status: string; fullName: string }) =>
+            test.status === "passed" && /relaxed/.test(test.fullName),
+        );
+      expect(passed.length).toBeGreaterThan(150);
+    },
+    RUN_MS,
+  );
+});
+
 describe("the browser entry", () => {
   /** Its own text, so that nothing is compiled into it; ends as the value of the page. */
   const SCRIPT = `(async () => {
