@@ -1,6 +1,6 @@
 /** The report of `edgewise inspect` for people. */
 import { grouped } from "../errors.ts";
-import type { Report } from "./inspect.ts";
+import type { Report } from "./inspect-report.ts";
 
 /** Names come from a file that is not trusted: what a terminal could take for a command is shown, not sent. */
 function printable(text: string): string {

@@ -12,6 +12,7 @@ import { ByteReader } from "../format/bytes.ts";
 import { type Gguf, readGguf, type TensorInfo } from "../format/gguf.ts";
 import { kernelModules, openFile } from "../node.ts";
 import type { Terminal } from "./generate.ts";
+import type { Memory, Report, TypeTotal } from "./inspect-report.ts";
 import { reportText } from "./inspect-text.ts";
 
 export interface InspectArguments {
@@ -20,45 +21,6 @@ export interface InspectArguments {
   json: boolean;
   /** Positions to count the memory for. Default: what `generate` would hold. */
   contextLength?: number;
-}
-
-/** What `--json` prints. Facts that the file does not tell are null; sizes are bytes. */
-export interface Report {
-  file: string;
-  bytes: number | null;
-  gguf_version: number;
-  name: string | null;
-  architecture: string | null;
-  /** Of the architecture's metadata: layers, widths, heads. */
-  shape: Readonly<Record<string, number>>;
-  parameters: number;
-  context_length: number | null;
-  tokenizer: { model: string | null; pre: string | null; vocab: number } | null;
-  chat_template: boolean;
-  tensors: Pick<TensorInfo, "name" | "type" | "shape" | "bytes">[];
-  types: Readonly<Record<string, TypeTotal>>;
-  /** Null if it can run. */
-  reason: string | null;
-  runs: boolean;
-  memory: Memory | null;
-}
-
-export interface TypeTotal {
-  tensors: number;
-  parameters: number;
-  bytes: number;
-  /** Whether weights of this type can run here. */
-  supported: boolean;
-}
-
-export interface Memory {
-  /** Positions that `context` and `total` are for. */
-  positions: number;
-  weights: number;
-  working: number;
-  context: number;
-  context_per_1000_positions: number;
-  total: number;
 }
 
 /** @throws {RangeError | TypeError | UnsupportedError} If the file is no GGUF, broken, or of an unknown version. */

@@ -1,8 +1,38 @@
 /** The primitive fields of a GGUF header, each read within the header's byte budget. */
 import { grouped } from "../errors.ts";
 import type { ByteReader } from "./bytes.ts";
-import type { GgufLimits } from "./gguf.ts";
 import { quoted } from "./quote.ts";
+
+/** What a header may hold. Real files of today stay well below each. */
+export interface GgufLimits {
+  /** Bytes of the header, everything before the tensor data. */
+  readonly headerBytes: number;
+  readonly keys: number;
+  readonly keyBytes: number;
+  /** Bytes of one string value. */
+  readonly stringBytes: number;
+  /** Elements of all arrays together, nested arrays counted as elements too. */
+  readonly arrayElements: number;
+  /** Arrays, nested ones included: each costs more than its elements. */
+  readonly arrays: number;
+  /** Arrays in arrays: 1 allows flat ones only. */
+  readonly arrayDepth: number;
+  readonly tensors: number;
+  readonly tensorNameBytes: number;
+}
+
+/** With these a parsed header takes at most about 160 MiB of heap, reached only by a file made for it. */
+export const GGUF_LIMITS: GgufLimits = {
+  headerBytes: 32 << 20,
+  keys: 65_536,
+  keyBytes: 65_535,
+  stringBytes: 8 << 20,
+  arrayElements: 2 << 20,
+  arrays: 65_536,
+  arrayDepth: 4,
+  tensors: 65_536,
+  tensorNameBytes: 255,
+};
 
 // A byte order mark is part of a token, not of an encoding.
 const lenient = new TextDecoder("utf-8", { ignoreBOM: true });

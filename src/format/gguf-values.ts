@@ -6,8 +6,8 @@
  *     array                                          9            u32 element type, u64 count, elements
  */
 import { grouped } from "../errors.ts";
-import type { MetadataValue } from "./gguf.ts";
 import { decodeLenient, type HeaderReader } from "./gguf-header.ts";
+import type { MetadataValue } from "./metadata.ts";
 import { quoted } from "./quote.ts";
 
 interface Scalar {

@@ -12,50 +12,15 @@
  */
 import { UnsupportedError } from "../errors.ts";
 import type { ByteReader } from "./bytes.ts";
-import { HeaderReader } from "./gguf-header.ts";
+import { GGUF_LIMITS, type GgufLimits, HeaderReader } from "./gguf-header.ts";
 import { placeTensors, readTensorEntries, type TensorInfo } from "./gguf-tensors.ts";
 import { readMetadata } from "./gguf-values.ts";
-import { metadataNumber } from "./metadata.ts";
-
-/** Metadata values as plain JavaScript: 64-bit integers that fit are numbers, others are bigint. */
-export type MetadataValue = number | bigint | boolean | string | MetadataValue[];
-export type Metadata = ReadonlyMap<string, MetadataValue>;
-
-/** What a header may hold. Real files of today stay well below each. */
-export interface GgufLimits {
-  /** Bytes of the header, everything before the tensor data. */
-  readonly headerBytes: number;
-  readonly keys: number;
-  readonly keyBytes: number;
-  /** Bytes of one string value. */
-  readonly stringBytes: number;
-  /** Elements of all arrays together, nested arrays counted as elements too. */
-  readonly arrayElements: number;
-  /** Arrays, nested ones included: each costs more than its elements. */
-  readonly arrays: number;
-  /** Arrays in arrays: 1 allows flat ones only. */
-  readonly arrayDepth: number;
-  readonly tensors: number;
-  readonly tensorNameBytes: number;
-}
-
-/** With these a parsed header takes at most about 160 MiB of heap, reached only by a file made for it. */
-export const GGUF_LIMITS: GgufLimits = {
-  headerBytes: 32 << 20,
-  keys: 65_536,
-  keyBytes: 65_535,
-  stringBytes: 8 << 20,
-  arrayElements: 2 << 20,
-  arrays: 65_536,
-  arrayDepth: 4,
-  tensors: 65_536,
-  tensorNameBytes: 255,
-};
+import { type Metadata, type MetadataValue, metadataNumber } from "./metadata.ts";
 
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 1 << 20;
 
-export type { TensorInfo };
+export { GGUF_LIMITS, type GgufLimits, type Metadata, type MetadataValue, type TensorInfo };
 
 export interface Gguf {
   readonly version: number;

@@ -11,8 +11,11 @@
  * ```
  */
 import { grouped } from "../errors.ts";
-import type { Metadata, MetadataValue } from "./gguf.ts";
 import { quoted } from "./quote.ts";
+
+/** Metadata values as plain JavaScript: 64-bit integers that fit are numbers, others are bigint. */
+export type MetadataValue = number | bigint | boolean | string | MetadataValue[];
+export type Metadata = ReadonlyMap<string, MetadataValue>;
 
 export interface NumberExpectation {
   /** Smallest and largest allowed value, both included. */
