@@ -4,7 +4,6 @@
  * `parseArgs` only cuts it up: what it accepts and how it complains differs between Node, Deno and Bun.
  */
 import { parseArgs } from "node:util";
-import type { DraftMethod } from "../engine/model.ts";
 import { samplingSettings, stopTexts } from "../engine/options.ts";
 import { expectInteger } from "../errors.ts";
 import type { GenerateArguments } from "./generate.ts";
@@ -65,6 +64,7 @@ function generateArguments(values: Values): GenerateArguments {
     model: text("model"),
     prompt: text("prompt") ?? "",
     promptFile: text("prompt-file"),
+    draft: text("draft"),
     chat: values.has("chat"),
     json: values.has("json"),
     load: {
@@ -75,7 +75,6 @@ function generateArguments(values: Values): GenerateArguments {
     decode: {
       maxTokens: maxTokens === undefined ? undefined : expectInteger("--max-tokens", maxTokens, 0, MOST),
       ignoreEos: values.has("ignore-eos"),
-      draft: text("draft") as DraftMethod | undefined,
       stop: withOptionNames(() => stopTexts(stop)),
       ...withOptionNames(() =>
         samplingSettings({

@@ -2,7 +2,14 @@
 import { readFile } from "node:fs/promises";
 import { text as readText } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
-import type { GenerateOptions, GenerateResult, LoadOptions, Model, SpeculationSummary } from "../node.ts";
+import type {
+  DraftMethod,
+  GenerateOptions,
+  GenerateResult,
+  LoadOptions,
+  Model,
+  SpeculationSummary,
+} from "../node.ts";
 import { loadModel } from "../node.ts";
 
 export interface GenerateArguments {
@@ -16,6 +23,8 @@ export interface GenerateArguments {
   json: boolean;
   load: LoadOptions;
   decode: GenerateOptions;
+  /** A drafting method, or `model:` and a path or URL. */
+  draft?: string;
 }
 
 /** Where a command writes, and what interrupts it. */
@@ -24,6 +33,8 @@ export interface Terminal {
   error(text: string): void;
   readonly signal: AbortSignal;
 }
+
+const MODEL_PREFIX = "model:";
 
 const EMBEDDED_MODEL = fileURLToPath(new URL("../../models/edgewise-stories-q8_0.gguf", import.meta.url));
 
@@ -37,9 +48,10 @@ export async function generate(options: GenerateArguments, terminal: Terminal): 
   const { signal } = terminal;
   const prompt = options.promptFile === undefined ? options.prompt : await readPrompt(options.promptFile);
   const model = await loadModel(options.model ?? EMBEDDED_MODEL, { ...options.load, signal });
+  const draft = await openDraft(options, signal);
   try {
     const tokens = options.chat ? model.chatPrompt([{ role: "user", content: prompt }]) : prompt;
-    const pieces = model.generate(tokens, { ...options.decode, signal });
+    const pieces = model.generate(tokens, { ...options.decode, draft, signal });
     if (options.json) {
       terminal.out(`${JSON.stringify(summary(model, await finish(pieces)))}\n`);
       return;
@@ -49,7 +61,16 @@ export async function generate(options: GenerateArguments, terminal: Terminal): 
     terminal.error(`${statistics(model, result, options.decode)}\n`);
   } finally {
     model.close();
+    if (typeof draft === "object") draft.close();
   }
+}
+
+async function openDraft(
+  { draft, load }: GenerateArguments,
+  signal: AbortSignal,
+): Promise<DraftMethod | Model | undefined> {
+  if (draft === undefined || !draft.startsWith(MODEL_PREFIX)) return draft as DraftMethod | undefined;
+  return loadModel(draft.slice(MODEL_PREFIX.length), { ...load, contextLength: undefined, signal });
 }
 
 async function readPrompt(path: string): Promise<string> {

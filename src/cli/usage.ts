@@ -88,8 +88,7 @@ export const COMMANDS: Readonly<Record<CommandName, CommandUsage>> = {
       draft: {
         kind: "text",
         value: "METHOD",
-        choices: ["none", "prompt-lookup", "suffix"],
-        help: "guess tokens ahead; the text stays the same (default: none)",
+        help: "guess ahead: prompt-lookup, suffix, model:FILE (default: none)",
       },
       "ignore-eos": { kind: "flag", help: "go on after the model's end of text" },
       json: { kind: "flag", help: "print one JSON object at the end instead" },

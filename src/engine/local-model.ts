@@ -10,7 +10,7 @@ import type { FinishReason, GenerateOptions, GenerateResult, Model, Piece } from
 import { samplingSettings, stopTexts } from "./options.ts";
 import { LocalSession } from "./session.ts";
 import type { Session } from "./source.ts";
-import { createSpeculation, summarize } from "./speculation.ts";
+import { type OpenSpeculation, openSpeculation, summarize } from "./speculation.ts";
 import { StopMatcher } from "./stop-matcher.ts";
 
 /** What `loadModel` found out about the file and how it was loaded. */
@@ -73,12 +73,12 @@ export class LocalModel implements Model {
     const sampling = samplingSettings(options);
     const stops = new StopMatcher(stopTexts(options.stop));
     const endTokens = options.ignoreEos ? NO_TOKENS : this.tokenizer.endTokens;
-    const draft = options.draft ?? "none";
-    const speculation = createSpeculation(draft, this.vocab);
     options.signal?.throwIfAborted();
 
     // The last token is emitted without being computed on, hence no room for it.
-    const session = this.open({ capacity: Math.max(1, promptTokens.length + maxTokens - 1) });
+    const capacity = Math.max(1, promptTokens.length + maxTokens - 1);
+    const session = this.open({ capacity });
+    let speculation: OpenSpeculation | undefined;
     const decoder = this.tokenizer.stream();
     const tokens: number[] = [];
     let text = "";
@@ -88,6 +88,7 @@ export class LocalModel implements Model {
     let finishReason: FinishReason = "length";
     let held: Piece | null = null;
     try {
+      speculation = openSpeculation(this, options.draft ?? "none", capacity, sampling);
       const steps = generate(session, promptTokens, {
         sampling,
         maxTokens,
@@ -126,6 +127,7 @@ export class LocalModel implements Model {
       }
     } finally {
       session.close();
+      speculation?.close();
     }
     const tail = stops.stopped ? "" : stops.push(decoder.end()) + stops.end();
     if (stops.stopped) finishReason = "stop";
@@ -138,7 +140,7 @@ export class LocalModel implements Model {
       text,
       finishReason,
       timings: timings(promptTokens.length, decoding - started, tokens.length, ended - decoding),
-      ...(speculation && { speculation: summarize(draft, speculation) }),
+      ...(speculation && { speculation: summarize(speculation) }),
     };
   }
 

@@ -28,9 +28,10 @@ export interface GenerateOptions extends SamplingOptions {
   /**
    * Who guesses tokens ahead, to be verified several at a time. Never changes the text, only the speed. Default "none".
    *
-   * "prompt-lookup" and "suffix" copy what followed the same words before: for summaries, edits, code, JSON.
+   * "prompt-lookup" and "suffix" copy what followed the same words before: for summaries, edits, code, JSON. A model drafts
+   * anything; it must share the vocabulary, and pays where it is many times smaller.
    */
-  draft?: DraftMethod;
+  draft?: DraftMethod | Model;
   signal?: AbortSignal;
 }
 
@@ -47,7 +48,8 @@ export type DraftMethod = "none" | "prompt-lookup" | "suffix";
 
 /** What speculation did for one text. */
 export interface SpeculationSummary {
-  readonly drafter: DraftMethod;
+  /** The method, or `model:` and the model's name. */
+  readonly drafter: DraftMethod | `model:${string}`;
   readonly drafted: number;
   readonly accepted: number;
   /** Forward passes of the model behind the prompt's. */

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import type { DraftMethod, GenerateOptions, GenerateResult, Model } from "../../src/node.ts";
 import { loadModel } from "../../src/node.ts";
 import { createRandom } from "../support/random.ts";
+import { syntheticModelBytes } from "../support/synthetic-model.ts";
 import { ENGINES } from "./engines.ts";
 
 const METHODS: readonly DraftMethod[] = ["prompt-lookup", "suffix"];
@@ -63,6 +64,39 @@ describe.each(ENGINES)("speculation on %s", (_, options) => {
     // Beside the first token, which comes out of the prompt's pass.
     expect(targetCalls + accepted).toBe(result.tokens.length - 1);
     expect(tokensPerCall).toBeCloseTo((result.tokens.length - 1) / targetCalls, 10);
+  });
+
+  it("with a draft model gives the tokens of plain decoding, most of them by drafts", async () => {
+    // The same story model in fewer bits: it nearly always agrees.
+    const draft = await loadModel(
+      new URL("../../models/edgewise-stories-q4_0.gguf", import.meta.url),
+      options,
+    );
+    const random = createRandom(12);
+    for (let trial = 0; trial < (options.backend === "reference" ? 2 : 12); trial++) {
+      const asked: GenerateOptions = {
+        maxTokens: 1 + random.below(120),
+        temperature: [0, 0.8, 1.2][trial % 3],
+        topK: [0, 40][random.below(2)],
+        seed: random.below(2 ** 31),
+        ignoreEos: true,
+      };
+      const prompt = PROMPTS[random.below(PROMPTS.length)];
+      const plain = await run(model, prompt, asked);
+      const drafted = await run(model, prompt, { ...asked, draft });
+      expect(drafted.tokens, JSON.stringify({ prompt, ...asked })).toEqual(plain.tokens);
+      const { drafter, drafted: count, acceptanceRate } = drafted.speculation!;
+      expect(drafter).toBe("model:edgewise-stories-q4_0");
+      if (count > 20) expect(acceptanceRate).toBeGreaterThan(0.5);
+    }
+    draft.close();
+  });
+
+  it("refuses a draft model of another vocabulary", async () => {
+    const draft = await loadModel(syntheticModelBytes({}), options);
+    await expect(run(model, "Once", { draft })).rejects.toThrow(
+      '"draft" must be a model of the same vocabulary',
+    );
   });
 
   it("knows the drafters it has", async () => {
