@@ -6,7 +6,7 @@
  * 14 bits, not 8: rounding to int8 costs 2e-4 nats of KL on a small model (what llama.cpp pays), 14 bits 5e-8, and the
  * integer dots of the kernels stay exact either way.
  *
- * Layout    columns come in groups: as many fours as there are, then ones. A group of G columns holds 256 bytes of codes
+ * Layout    columns come in groups of four and of one (see bands.ts). A group of G columns holds 256 bytes of codes
  *           per block; then the steps (f32, G a block), already times 2^112 so that raw half scales can be multiplied
  *           without conversion; then −8·Σ code (i32, G a block), the offset of 4-bit weights.
  *           Every 4 bytes of codes fill 16: those of the four columns side by side or, in a group of one, repeated, so

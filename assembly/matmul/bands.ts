@@ -38,9 +38,18 @@ export function tile_bytes(format: i32, cols: usize): usize {
   return float_tile_bytes(format, cols);
 }
 
+/** Columns of the next group: four together cost no more than three alone, so three take along a copy of the last. */
+// @ts-ignore: decorator
+@inline
+function group_width(columns: usize): usize {
+  return columns >= 3 ? 4 : 1;
+}
+
 /** Bytes of the laid-out input of `columns` columns. */
 export function input_bytes(format: i32, cols: usize, columns: usize): usize {
-  return (columns >> 2) * group_of(format, cols, 4) + (columns & 3) * group_of(format, cols, 1);
+  const fours = (columns + 1) >> 2;
+  const ones = columns > fours * 4 ? columns - fours * 4 : 0;
+  return fours * group_of(format, cols, 4) + ones * group_of(format, cols, 1);
 }
 
 /** Bytes of one group of 1 or 4 columns. */
@@ -61,15 +70,17 @@ export function prepare(
   columns: usize,
 ): void {
   while (columns > 0) {
-    const width: usize = columns >= 4 ? 4 : 1;
+    const width = group_width(columns);
+    const real = min(width, columns);
     for (let column: usize = 0; column < width; column++) {
+      const from = x + min(column, real - 1) * x_stride;
       if (format == Q8_0 || format == Q4_0) {
-        quantize_column(x, input, cols >> 5, width, column, format == Q4_0);
-      } else prepare_float(format, x, input, cols, width, column);
-      x += x_stride;
+        quantize_column(from, input, cols >> 5, width, column, format == Q4_0);
+      } else prepare_float(format, from, input, cols, width, column);
     }
+    x += real * x_stride;
     input += group_of(format, cols, width);
-    columns -= width;
+    columns -= real;
   }
 }
 
@@ -140,7 +151,8 @@ function step(
   columns: usize,
 ): void {
   const blocks = cols >> 5;
-  for (; columns >= 4; columns -= 4) {
+  while (group_width(columns) == 4) {
+    const real = min<usize>(4, columns);
     clear(((streams + 1) & ~1) * 64);
     if (format == Q8_0) q8_0_x4(weights, stride, streams, input, blocks);
     else if (format == Q4_0) q4_0_x4(weights, stride, streams, input, blocks);
@@ -148,7 +160,7 @@ function step(
     for (let stream: usize = 0; stream < streams; stream++) {
       let from = ACCUMULATORS + (stream >> 1) * 128 + (stream & 1) * 16;
       let to = out + stream * out_step;
-      for (let column = 0; column < 4; column++) {
+      for (let column: usize = 0; column < real; column++) {
         v128.store(to, v128.load(from));
         from += 32;
         to += out_stride;
@@ -156,6 +168,7 @@ function step(
     }
     input += group_of(format, cols, 4);
     out += out_stride * 4;
+    columns -= real;
   }
   for (; columns > 0; --columns) {
     clear(((streams + 3) & ~3) * 16);
