@@ -20,7 +20,7 @@ export { input_bytes, matmul, pack_tile, prepare, tile_bytes, unpack_row } from 
 
 export { rms_norm } from "./layer/norm";
 export { rope } from "./layer/rope";
-export { attention, kv_bytes, store_kv } from "./layer/attention";
+export { attention, store_kv } from "./layer/attention";
 export { add, swiglu } from "./layer/activation";
 
 export { argmax, log_sum_exp, softmax } from "./sample/row";

@@ -15,7 +15,12 @@
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type KernelModules, type LoadOptions, loadModel as load } from "./engine/load-model.ts";
+import {
+  compileKernels,
+  type KernelModules,
+  type LoadOptions,
+  loadModel as load,
+} from "./engine/load-model.ts";
 import type { Model } from "./engine/model.ts";
 import type { ByteInput } from "./format/bytes.ts";
 
@@ -78,9 +83,6 @@ function fileStream(file: FileHandle): ReadableStream<Uint8Array> {
 }
 
 async function compileModules(): Promise<KernelModules> {
-  const read = async (name: string) => readFile(new URL(`../build/${name}.wasm`, import.meta.url));
-  const relaxedBytes = await read("relaxed");
-  const simd = await WebAssembly.compile(await read("simd"));
-  const relaxed = WebAssembly.validate(relaxedBytes) ? await WebAssembly.compile(relaxedBytes) : undefined;
-  return { simd, relaxed };
+  const read = (name: string) => readFile(new URL(`../build/${name}.wasm`, import.meta.url));
+  return compileKernels(await read("simd"), await read("relaxed"));
 }

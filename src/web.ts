@@ -7,7 +7,12 @@
  * const model = await loadModel("/models/stories.gguf", { onProgress: (loaded, total) => show(loaded / total) });
  * ```
  */
-import { type KernelModules, type LoadOptions, loadModel as load } from "./engine/load-model.ts";
+import {
+  compileKernels,
+  type KernelModules,
+  type LoadOptions,
+  loadModel as load,
+} from "./engine/load-model.ts";
 import type { Model } from "./engine/model.ts";
 import type { ByteInput } from "./format/bytes.ts";
 
@@ -33,14 +38,11 @@ export async function loadModel(input: string | URL | ByteInput, options: LoadOp
 }
 
 async function compileModules(): Promise<KernelModules> {
-  const simd = compile(await fetch(new URL("../build/simd.wasm", import.meta.url)));
-  const relaxedBytes = await bytesOf(await fetch(new URL("../build/relaxed.wasm", import.meta.url)));
-  const relaxed = WebAssembly.validate(relaxedBytes) ? await WebAssembly.compile(relaxedBytes) : undefined;
-  return { simd: await simd, relaxed };
-}
-
-async function compile(response: Response): Promise<WebAssembly.Module> {
-  return WebAssembly.compile(await bytesOf(response));
+  // The URLs are spelled out: bundlers look for this very form.
+  const simd = fetch(new URL("../build/simd.wasm", import.meta.url)).then(bytesOf);
+  const relaxed = fetch(new URL("../build/relaxed.wasm", import.meta.url)).then(bytesOf);
+  const [simdBytes, relaxedBytes] = await Promise.all([simd, relaxed]);
+  return compileKernels(simdBytes, relaxedBytes);
 }
 
 /** @throws {RangeError} If the answer is not a Wasm module: the usual trap is an HTML page for a missing file. */

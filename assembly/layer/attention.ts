@@ -13,6 +13,7 @@
  * Shapes    q, out: (tokens, heads, head_dim) f32. head_dim: a multiple of 8. scores: 4 · (capacity rounded up to 4) f32.
  * Layout    codes of K: [kv_head][capacity/4][head_dim][4 positions] i16, so that scores need no horizontal sum;
  *           codes of V: [kv_head][capacity][head_dim] i16. Behind each of the two its steps: [kv_head][capacity] f32.
+ *           Each takes (capacity rounded up to 4) · kv_heads · (2 · head_dim + 4) bytes.
  * Accuracy  K and V within half a step; sums in f32.
  * Cost      4 bytes per cached position, kv_head and dim, and 8 per position and kv_head; one widening serves up to 4
  *           query heads.
@@ -24,11 +25,6 @@ import { max_lanes, sum_lanes } from "../lib/lanes";
 const LEVELS: f32 = 32767;
 
 const STAGE: usize = memory.data(16, 16);
-
-/** Bytes of K, and of V, for `capacity` positions. */
-export function kv_bytes(capacity: usize, kv_heads: usize, head_dim: usize): usize {
-  return padded(capacity) * kv_heads * (head_dim * 2 + 4);
-}
 
 // @ts-ignore: decorator
 @inline

@@ -35,13 +35,6 @@ export function raw_load4(source: usize): v128 {
   return v128.and(i32x4.shl(v128.load16x4_s(source), 13), v128.load(RAW_MASK));
 }
 
-/** 4 consecutive halves at `source` as f32. */
-// @ts-ignore: decorator
-@inline
-export function load_half4(source: usize): v128 {
-  return f32x4.mul(raw_load4(source), f32x4.splat(HALF_SCALE));
-}
-
 /** One half as f32. */
 // @ts-ignore: decorator
 @inline

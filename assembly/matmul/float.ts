@@ -9,7 +9,7 @@
  * Accuracy  each product and sum rounded once; relative error about (32/2 + blocks) · 2^-24.
  * Cost      2 or 4 bytes a weight; F16 takes 5 operations per 8 weights to widen, shared by the columns.
  */
-import { raw_even, raw_odd } from "../lib/half";
+import { half_to_f32, raw_even, raw_odd } from "../lib/half";
 import { ACCUMULATORS } from "./sums";
 
 /** ggml's ids. */
@@ -53,8 +53,7 @@ export function unpack_float(format: i32, tile: usize, row: usize, out: usize, c
     if (format == F32) store<u32>(out + k * 4, load<u32>(tile + k * 16 + row * 4));
     else {
       const half = <u32>load<u16>(tile + (k >> 1) * 16 + row * 4 + (k & 1) * 2);
-      const raw = reinterpret<f32>(((half & 0x7fff) << 13) | ((half & 0x8000) << 16));
-      if (format == F16) store<f32>(out + k * 4, raw * reinterpret<f32>(0x77800000));
+      if (format == F16) store<f32>(out + k * 4, half_to_f32(half));
       else store<u32>(out + k * 4, half << 16);
     }
   }

@@ -12,11 +12,10 @@
  * Accuracy  that of the 14-bit activation.
  * Cost      0.5625 bytes a weight.
  */
-import { HALF_SCALE, raw_load4 } from "../lib/half";
+import { half_to_f32 } from "../lib/half";
 import { RELAXED } from "../lib/lanes";
 import * as plain from "./q4_0-plain";
 import * as relaxed from "./q4_0-relaxed";
-import { ACCUMULATORS } from "./sums";
 import { BLOCK_BYTES_Q4_0 } from "./tile";
 
 /** Rearranges 4 rows of GGUF blocks, `row_bytes` apart, into one tile. */
@@ -36,9 +35,7 @@ export function pack_q4_0(source: usize, row_bytes: usize, tile: usize, blocks: 
 /** Row `row` (0 … 3) of a tile as f32, (blocks · 32). */
 export function unpack_q4_0(tile: usize, row: usize, out: usize, blocks: usize): void {
   for (let block: usize = 0; block < blocks; block++) {
-    const scales_f32x4 = raw_load4(tile);
-    v128.store(ACCUMULATORS, scales_f32x4);
-    const scale_f32x4 = v128.load32_splat(ACCUMULATORS + row * 4);
+    const scale_f32x4 = f32x4.splat(half_to_f32(load<u16>(tile + row * 2)));
     for (let chunk: usize = 0; chunk < 64; chunk += 16) {
       const bytes = v128.load32_zero(tile + row * 4 + chunk, 8);
       const wide = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(bytes));
@@ -55,7 +52,7 @@ export function unpack_q4_0(tile: usize, row: usize, out: usize, blocks: usize):
 @inline
 function store_weights(out: usize, nibbles: v128, scale_f32x4: v128): void {
   const weights_f32x4 = f32x4.convert_i32x4_s(i32x4.sub(nibbles, i32x4.splat(8)));
-  v128.store(out, f32x4.mul(f32x4.mul(weights_f32x4, scale_f32x4), f32x4.splat(HALF_SCALE)));
+  v128.store(out, f32x4.mul(weights_f32x4, scale_f32x4));
 }
 
 /** One column. Leaves 4 sums per stream in ACCUMULATORS. */

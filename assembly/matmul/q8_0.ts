@@ -13,11 +13,10 @@
  * Accuracy  that of the 14-bit activation; the sums add about blocks · 2^-24.
  * Cost      1.0625 bytes a weight. Relaxed: 2 dots per 16 weights and column, 1 for the offset, shared by the columns.
  */
-import { HALF_SCALE, raw_load4 } from "../lib/half";
+import { half_to_f32 } from "../lib/half";
 import { RELAXED } from "../lib/lanes";
 import * as plain from "./q8_0-plain";
 import * as relaxed from "./q8_0-relaxed";
-import { ACCUMULATORS } from "./sums";
 import { BLOCK_BYTES_Q8_0 } from "./tile";
 
 /** Rearranges 4 rows of GGUF blocks, `row_bytes` apart, into one tile. */
@@ -37,16 +36,11 @@ export function pack_q8_0(source: usize, row_bytes: usize, tile: usize, blocks: 
 /** Row `row` (0 … 3) of a tile as f32, (blocks · 32). */
 export function unpack_q8_0(tile: usize, row: usize, out: usize, blocks: usize): void {
   for (let block: usize = 0; block < blocks; block++) {
-    const scales_f32x4 = raw_load4(tile);
-    v128.store(ACCUMULATORS, scales_f32x4);
-    const scale_f32x4 = v128.load32_splat(ACCUMULATORS + row * 4);
+    const scale_f32x4 = f32x4.splat(half_to_f32(load<u16>(tile + row * 2)));
     for (let chunk: usize = 0; chunk < 128; chunk += 16) {
       const bytes = v128.load32_zero(tile + row * 4 + chunk, 8);
       const weights = i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(bytes));
-      v128.store(
-        out,
-        f32x4.mul(f32x4.mul(f32x4.convert_i32x4_s(weights), scale_f32x4), f32x4.splat(HALF_SCALE)),
-      );
+      v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(weights), scale_f32x4));
       out += 16;
     }
     tile += BLOCK_BYTES_Q8_0;

@@ -10,13 +10,17 @@
 /**
  * What a number is drawn for; part of the counter, so the draws of two stages never meet.
  *
- *     stage     position        item                drawn for
- *     sample    of the token    0                   the token, from its distribution
- *     xtc       of the token    index of the step   the coin of that step of the pipeline
+ *     stage      position                item                drawn for
+ *     sample     of the token            0                   the token, from its distribution
+ *     xtc        of the token            index of the step   the coin of that step of the pipeline
+ *     accept     first of the round      node + 1            keeping that node of a draft
+ *     residual   first of the round      0                   the token that ends the round
+ *     draft      first of the round      node + 1            the draft itself, if the drafter samples
+ *     gumbel     of the token            token               noise shared by drafter and verifier
  *
- * From 16 on they belong to verification: verify/random.ts.
+ * verify/random.ts says why rounds are numbered by their first position.
  */
-export const STAGE = { sample: 0, xtc: 1 } as const;
+export const STAGE = { sample: 0, xtc: 1, accept: 16, residual: 17, draft: 18, gumbel: 19 } as const;
 
 const MULTIPLIER_0 = 0xd2511f53;
 const MULTIPLIER_1 = 0xcd9e8d57;

@@ -30,6 +30,14 @@ export interface KernelModules {
   readonly relaxed?: WebAssembly.Module;
 }
 
+/** Compiles both builds; the relaxed one only where the engine knows its instructions. */
+export async function compileKernels(simd: BufferSource, relaxed: BufferSource): Promise<KernelModules> {
+  return {
+    simd: await WebAssembly.compile(simd),
+    relaxed: WebAssembly.validate(relaxed) ? await WebAssembly.compile(relaxed) : undefined,
+  };
+}
+
 export interface LoadOptions {
   /** Needed for the wasm backend. The entries of the platforms fill it in. */
   modules?: KernelModules;

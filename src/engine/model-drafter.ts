@@ -1,6 +1,6 @@
 import type { Draft, Drafter } from "../decoding/drafter/drafter.ts";
 import { chain, expectGamma, expectTokens } from "../decoding/drafter/drafter.ts";
-import { type PipelineSettings, sampleToken } from "../decoding/pipeline.ts";
+import { createPipeline, type Pipeline, type PipelineSettings, settingsSteps } from "../decoding/pipeline.ts";
 import { expectInteger, grouped } from "../errors.ts";
 import type { Model } from "./model.ts";
 import type { Session } from "./source.ts";
@@ -15,7 +15,8 @@ import type { Session } from "./source.ts";
 export class ModelDrafter implements Drafter {
   readonly vocab: number;
   readonly #session: Session;
-  readonly #sampling: PipelineSettings;
+  readonly #pipeline: Pipeline;
+  readonly #seed: number;
   readonly #committed: number[] = [];
   /** What the session has computed: committed tokens, and drafts that may turn out right. */
   #computed: number[] = [];
@@ -24,7 +25,8 @@ export class ModelDrafter implements Drafter {
   constructor(model: Model, capacity: number, sampling: PipelineSettings) {
     this.vocab = model.vocab;
     this.#session = model.open({ capacity: Math.min(capacity, model.contextLength) });
-    this.#sampling = sampling;
+    this.#pipeline = createPipeline(settingsSteps(sampling));
+    this.#seed = sampling.seed;
   }
 
   get length(): number {
@@ -52,7 +54,8 @@ export class ModelDrafter implements Drafter {
     const history = this.#committed.slice();
     for (;;) {
       const rows = await session.forward(pending, 1);
-      history.push(sampleToken(rows.row(0), history, history.length, this.#sampling));
+      const place = { history, promptLength: history.length, position: history.length, seed: this.#seed };
+      history.push(this.#pipeline.sample(rows.row(0), place).token);
       pending = history.slice(-1);
       if (history.length === this.length + most) break;
       this.#computed.push(pending[0]);

@@ -47,7 +47,6 @@ const EXPORTS: Record<keyof Exports, WebAssembly.ImportExportKind> = {
   matmul: "function",
   rms_norm: "function",
   rope: "function",
-  kv_bytes: "function",
   store_kv: "function",
   attention: "function",
   add: "function",

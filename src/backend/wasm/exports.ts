@@ -24,7 +24,6 @@ export interface Exports {
 
   rms_norm(x: number, weight: number, out: number, size: number, count: number, epsilon: number): void;
   rope(x: number, table: number, heads: number, headDim: number, rotary: number, halfSplit: number): void;
-  kv_bytes(capacity: number, kvHeads: number, headDim: number): number;
   store_kv(
     key: number,
     value: number,

@@ -107,7 +107,7 @@ class WasmBackend implements Backend {
   }
 
   kvBytes(capacity: number, kvHeads: number, headDim: number): number {
-    // As kv_bytes of layer/attention.ts, without its 32 bits.
+    // The layout of layer/attention.ts.
     return 2 * stride(capacity) * kvHeads * (headDim * 2 + 4);
   }
 

@@ -6,8 +6,7 @@
  */
 import { expectInteger } from "../../errors.ts";
 import { log } from "../../math.ts";
-import { uniform } from "../philox.ts";
-import { VERIFY_STAGE } from "../verify/random.ts";
+import { STAGE, uniform } from "../philox.ts";
 import { bestFirst } from "./select.ts";
 
 export interface Distribution {
@@ -48,7 +47,7 @@ export function gumbelArgmax({ ids, probabilities }: Distribution, seed: number,
   let best = ids.length - 1;
   let top = 0;
   for (let i = 0; i < ids.length; i++) {
-    const score = probabilities[i] / -log(uniform(seed, position, VERIFY_STAGE.gumbel, ids[i]));
+    const score = probabilities[i] / -log(uniform(seed, position, STAGE.gumbel, ids[i]));
     if (score > top) {
       top = score;
       best = i;

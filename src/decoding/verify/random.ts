@@ -1,11 +1,7 @@
 /**
  * Randomness of a round: a function of an address, so that nothing depends on the order of calls.
  *
- *     stage      position                   item       drawn for
- *     accept     first of the round         node + 1   keeping that node
- *     residual   first of the round         0          the token that ends the round
- *     draft      first of the round         node + 1   the draft itself, if the drafter samples
- *     gumbel     of the token               token      noise shared by drafter and verifier
+ * The stages are those of philox.ts.
  *
  * Every round starts at another position, so no number is used in two rounds. Numbering by the position of each token
  * instead would use some twice: block and traversal verification also look at numbers behind the last token they emit,
@@ -13,9 +9,6 @@
  * behind the last emitted token had no influence.
  */
 import { uniform } from "../philox.ts";
-
-/** From 16 on; below are the stages of the sampler. */
-export const VERIFY_STAGE = { accept: 16, residual: 17, draft: 18, gumbel: 19 } as const;
 
 export interface VerifyRandom {
   /** Set if the numbers are those of `seededRandom(seed)`: kernels then make them themselves. */

@@ -1,5 +1,6 @@
 /** One round as a verifier sees it: the draft, its rows as distributions, and numbers to decide by. */
-import { VERIFY_STAGE, type VerifyRandom } from "./random.ts";
+import { STAGE } from "../philox.ts";
+import type { VerifyRandom } from "./random.ts";
 import { probability, type RowMath, referenceRowMath, type Weights } from "./row-math.ts";
 import { type DraftTree, ROOT } from "./tree.ts";
 import type { DraftLaw, LawKind, Row, RowSet, Verdict, VerifyRequest } from "./types.ts";
@@ -69,7 +70,7 @@ export class Round {
 
   /** The number that decides on `node`, in [0, 1). */
   coin(node: number): number {
-    return this.random.uniform(this.start, VERIFY_STAGE.accept, node + 1);
+    return this.random.uniform(this.start, STAGE.accept, node + 1);
   }
 
   /** Whether `node` survives, by its coin: probability min(1, p/q). */
@@ -92,7 +93,7 @@ export class Round {
 
   /** Ends the round: accepts `path` and draws the token that follows it. */
   draw(path: readonly number[], weights: Weights): Verdict {
-    const u = this.random.uniform(this.start, VERIFY_STAGE.residual, 0);
+    const u = this.random.uniform(this.start, STAGE.residual, 0);
     return this.end(path, this.math.draw(weights, u));
   }
 

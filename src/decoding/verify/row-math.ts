@@ -5,7 +5,8 @@
  * falls off the end.
  */
 import { log } from "../../math.ts";
-import { VERIFY_STAGE, type VerifyRandom } from "./random.ts";
+import { STAGE } from "../philox.ts";
+import type { VerifyRandom } from "./random.ts";
 import type { Row } from "./types.ts";
 
 /** A distribution, not normalised: token x has probability values[x] / mass. */
@@ -116,7 +117,7 @@ export const referenceRowMath: RowMath = {
     let last = -1;
     for (let id = 0; id < values.length; id++) {
       if (!(values[id] > 0)) continue;
-      const score = values[id] / -log(random.uniform(position, VERIFY_STAGE.gumbel, id));
+      const score = values[id] / -log(random.uniform(position, STAGE.gumbel, id));
       if (score > top) {
         top = score;
         best = id;

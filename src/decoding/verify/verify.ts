@@ -6,7 +6,8 @@
  * vocabulary is dropped with all that follows it; a row that is not reached is not looked at.
  */
 import { expectInteger, expectNumber } from "../../errors.ts";
-import { VERIFY_STAGE, type VerifyRandom } from "./random.ts";
+import { STAGE } from "../philox.ts";
+import type { VerifyRandom } from "./random.ts";
 import { findVerifier } from "./registry.ts";
 import { lawKind, Round, readWeights, residualOf } from "./round.ts";
 import { type RowMath, referenceRowMath } from "./row-math.ts";
@@ -66,7 +67,7 @@ export function drawCorrection(request: CorrectionRequest): number {
   expectInteger("start", start, 0, 2 ** 32 - 1);
   const p = readWeights(math, target, 0, "target");
   const q = readWeights(math, draft, 0, "draft");
-  return math.draw(residualOf(math, p, q), random.uniform(start, VERIFY_STAGE.residual, 0));
+  return math.draw(residualOf(math, p, q), random.uniform(start, STAGE.residual, 0));
 }
 
 function checkShape(name: string, { shape }: Verifier, tree: DraftTree): void {

@@ -1,6 +1,6 @@
 /** What the lossy verifiers accept, by hand. */
 import { describe, expect, it } from "vitest";
-import { VERIFY_STAGE } from "../../../src/decoding/verify/random.ts";
+import { STAGE } from "../../../src/decoding/philox.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import type { DraftLaw } from "../../../src/decoding/verify/types.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
@@ -17,7 +17,7 @@ function play(
     rows: { count: tokens.length + 1, vocab: values.length, row: () => Float64Array.from(values) },
     draft: { tokens, parents, law },
     start: 0,
-    random: { uniform: (_position, stage) => (stage === VERIFY_STAGE.residual ? 0 : 0.5) },
+    random: { uniform: (_position, stage) => (stage === STAGE.residual ? 0 : 0.5) },
     policy,
   });
 }

@@ -3,8 +3,8 @@
  * lossless verifiers whose conditions are broken.
  */
 import { describe, expect, it } from "vitest";
+import { STAGE } from "../../../src/decoding/philox.ts";
 import { clippedRatio, keepProbability } from "../../../src/decoding/verify/block.ts";
-import { VERIFY_STAGE } from "../../../src/decoding/verify/random.ts";
 import { type Policy, VERIFIERS } from "../../../src/decoding/verify/registry.ts";
 import { Round, residualOf } from "../../../src/decoding/verify/round.ts";
 import { probability } from "../../../src/decoding/verify/row-math.ts";
@@ -152,7 +152,7 @@ describe("broken conditions", () => {
       let used: [number, number, number] = [0, 0, 0];
       const random = {
         uniform(...address: [number, number, number]) {
-          if (address[1] === VERIFY_STAGE.accept) used = address;
+          if (address[1] === STAGE.accept) used = address;
           return request.random.uniform(...used);
         },
       };

@@ -1,5 +1,5 @@
 /** Small random models whose rows depend on the context, drafts drawn from them, and the laws to compare with. */
-import { VERIFY_STAGE } from "../../../src/decoding/verify/random.ts";
+import { STAGE } from "../../../src/decoding/philox.ts";
 import type { RowMath } from "../../../src/decoding/verify/row-math.ts";
 import type { Draft, RowSet, Verdict, VerifyRequest } from "../../../src/decoding/verify/types.ts";
 import { createRandom } from "../../support/random.ts";
@@ -86,7 +86,7 @@ export const drawAddressed =
     for (const node of parents.keys()) {
       const values = draft([...committed, ...tokens]);
       const [position, item] = address(committed.length, node);
-      const u = chance.random.uniform(position, VERIFY_STAGE.draft, item);
+      const u = chance.random.uniform(position, STAGE.draft, item);
       tokens.push(chance.math.draw({ values, mass: 1 }, u));
     }
     return tokens;

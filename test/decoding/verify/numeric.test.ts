@@ -1,6 +1,6 @@
 /** Rows at the edge: what every verifier does with them. */
 import { describe, expect, it } from "vitest";
-import { VERIFY_STAGE } from "../../../src/decoding/verify/random.ts";
+import { STAGE } from "../../../src/decoding/philox.ts";
 import { type Policy, VERIFIERS, type VerifierName } from "../../../src/decoding/verify/registry.ts";
 import { referenceRowMath } from "../../../src/decoding/verify/row-math.ts";
 import type { Draft, DraftLaw, Row, RowSet } from "../../../src/decoding/verify/types.ts";
@@ -252,7 +252,7 @@ describe("rows in f32", () => {
         rows: rowSet([p, p]),
         draft: { tokens: [1], law: { rows: rowSet([row(0, 1, 0)]) } },
         start: 0,
-        random: { uniform: (_position, stage) => (stage === VERIFY_STAGE.accept ? LAST_U : u) },
+        random: { uniform: (_position, stage) => (stage === STAGE.accept ? LAST_U : u) },
         policy: { verifier: "token" },
       }).emitted[0];
     expect([0, 0.4999, 0.5001, LAST_U].map(correction)).toEqual([0, 0, 2, 2]);
@@ -266,7 +266,7 @@ describe("pending corrections", () => {
     rows: rowSet([p, p]),
     draft: { tokens: [0], law },
     start: 5,
-    random: { uniform: (_position: number, stage: number) => (stage === VERIFY_STAGE.accept ? 0.9 : u) },
+    random: { uniform: (_position: number, stage: number) => (stage === STAGE.accept ? 0.9 : u) },
     policy: { verifier: "token" } as const,
   });
 

@@ -1,6 +1,6 @@
 /** Several rounds after each other: the addresses of random numbers keep rounds independent. */
 import { describe, expect, it } from "vitest";
-import { VERIFY_STAGE } from "../../../src/decoding/verify/random.ts";
+import { STAGE } from "../../../src/decoding/philox.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
 import { enumerate } from "./enumerate.ts";
@@ -57,7 +57,7 @@ describe("rounds", () => {
     const run: Setting["run"] = (request) => {
       const random = {
         uniform: (position: number, stage: number, item: number) =>
-          stage === VERIFY_STAGE.accept
+          stage === STAGE.accept
             ? request.random.uniform(position + item - 1, stage, 0)
             : request.random.uniform(position, stage, item),
       };

@@ -1,7 +1,7 @@
 /** The specification of RowMath. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { VERIFY_STAGE } from "../../../src/decoding/verify/random.ts";
+import { STAGE } from "../../../src/decoding/philox.ts";
 import { probability, type RowMath, type Weights } from "../../../src/decoding/verify/row-math.ts";
 
 const row = (...values: number[]) => Float64Array.from(values);
@@ -130,7 +130,7 @@ export function testRowMath(math: RowMath): void {
     /** E[x] as given: u = e^−E. */
     const race = (exponentials: number[]) => ({
       uniform: (_position: number, stage: number, item: number) => {
-        expect(stage).toBe(VERIFY_STAGE.gumbel);
+        expect(stage).toBe(STAGE.gumbel);
         return Math.exp(-exponentials[item]);
       },
     });

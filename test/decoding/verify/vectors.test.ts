@@ -1,6 +1,6 @@
 /** Published vectors of other runtimes: vLLM, SGLang, Hugging Face transformers, ONNX Runtime GenAI, TensorRT-LLM. */
 import { describe, expect, it } from "vitest";
-import { VERIFY_STAGE } from "../../../src/decoding/verify/random.ts";
+import { STAGE } from "../../../src/decoding/philox.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import { referenceRowMath as math } from "../../../src/decoding/verify/row-math.ts";
 import { fromSiblingLinks, orderRows } from "../../../src/decoding/verify/sibling-links.ts";
@@ -24,7 +24,7 @@ function softmax(logits: ArrayLike<number>, temperature = 1): Float64Array {
 /** The coin of each node, and 0.5 for what follows. */
 const coins = (values: readonly number[]) => ({
   uniform: (_position: number, stage: number, item: number) =>
-    stage === VERIFY_STAGE.accept ? values[item - 1] : 0.5,
+    stage === STAGE.accept ? values[item - 1] : 0.5,
 });
 
 function run(
@@ -252,7 +252,7 @@ describe("token verification", () => {
   it("corrects from the residual, or from p where it is empty (ONNX Runtime GenAI)", () => {
     const correction = (p: number[], q: number[], token: number, u: number) => {
       const random = {
-        uniform: (_position: number, stage: number) => (stage === VERIFY_STAGE.accept ? 1 - 2 ** -53 : u),
+        uniform: (_position: number, stage: number) => (stage === STAGE.accept ? 1 - 2 ** -53 : u),
       };
       const draft = { tokens: [token], law: { rows: rowSet([Float64Array.from(q)]) } };
       return run([Float64Array.from(p), oneHot(p.length, 0)], draft, { verifier: "token" }, random);
