@@ -129,8 +129,8 @@ async function propose({ drafter, controller, now }: Speculation, room: number):
   const before = now();
   const draft = asked > 0 ? await drafter.draft(asked) : NO_DRAFT;
   const began = now();
-  const verified = Math.min(controller.keep(draft.tokens.length, draft.matchLength), room);
-  return { draft: draft.tokens.slice(0, verified), draftCost: began - before, began };
+  const verified = Math.min(controller.keep(draft.tokens.length, draft.matchLength ?? 1), room);
+  return { draft: Array.from(draft.tokens).slice(0, verified), draftCost: began - before, began };
 }
 
 function account(speculation: Speculation, round: Round, accepted: number, emitted: number): void {

@@ -1,4 +1,5 @@
-import type { Draft, Drafter } from "../decoding/drafter/drafter.ts";
+import type { Draft } from "../decoding/draft.ts";
+import type { Drafter } from "../decoding/drafter/drafter.ts";
 import { chain, expectGamma, expectTokens } from "../decoding/drafter/drafter.ts";
 import { createPipeline, type Pipeline, type PipelineSettings, settingsSteps } from "../decoding/pipeline.ts";
 import { expectInteger, grouped } from "../errors.ts";

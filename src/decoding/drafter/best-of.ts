@@ -1,5 +1,5 @@
 /** best-of: several drafters, of whose drafts the one with the longest match is taken. */
-import { type Draft, expectGamma, type LocalDrafter, NO_DRAFT } from "./drafter.ts";
+import { expectGamma, type LocalDrafter, type LookupDraft, NO_DRAFT } from "./drafter.ts";
 
 export class BestOfDrafter implements LocalDrafter {
   readonly vocab: number;
@@ -35,7 +35,7 @@ export class BestOfDrafter implements LocalDrafter {
     for (const drafter of this.#drafters) drafter.observe?.(token, successors);
   }
 
-  draft(gamma: number): Draft {
+  draft(gamma: number): LookupDraft {
     expectGamma(gamma);
     let best = NO_DRAFT;
     for (const drafter of this.#drafters) {

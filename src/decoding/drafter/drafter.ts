@@ -8,23 +8,7 @@
  * must be is cheap, bounded and deterministic.
  */
 import { expectInteger } from "../../errors.ts";
-
-/**
- * How a draft's tokens were drawn, which is what a verifier has to know of them.
- *
- * - `"one-hot"`: chosen by a rule, without chance. A verifier accepts token x with the target's p(x).
- */
-export type DraftLaw = "one-hot";
-
-/** Tokens that may follow the committed ones: a chain, or a tree where `parents` is given. */
-export interface Draft {
-  readonly tokens: readonly number[];
-  /** (tokens.length) index of the token each one follows, always smaller than its own; −1: the last committed token. */
-  readonly parents?: readonly number[];
-  readonly law: DraftLaw;
-  /** Confidence: how many of the last committed tokens the draft was matched by; Infinity for what is certain. */
-  readonly matchLength: number;
-}
+import type { Draft } from "../draft.ts";
 
 /**
  * One sequence's drafter. It is fed every committed token, prompt included, and told when tokens are taken back.
@@ -58,9 +42,17 @@ export interface Drafter {
   observe?(token: number, successors: ArrayLike<number>): void;
 }
 
+/** A draft that a rule chose, by what it remembers. */
+export interface LookupDraft extends Draft {
+  readonly tokens: readonly number[];
+  readonly parents?: readonly number[];
+  readonly law: "one-hot";
+  readonly matchLength: number;
+}
+
 /** A drafter that answers at once: all that run no model. */
 export interface LocalDrafter extends Drafter {
-  draft(gamma: number): Draft;
+  draft(gamma: number): LookupDraft;
 }
 
 /** Longest draft that can be asked for: beyond, no target call gains from more. */
@@ -69,10 +61,14 @@ export const MAX_GAMMA = 256;
 /** Largest vocabulary, so that tables over it have a ceiling. */
 export const MAX_VOCAB = 1 << 20;
 
-export const NO_DRAFT: Draft = Object.freeze({ tokens: Object.freeze([]), law: "one-hot", matchLength: 0 });
+export const NO_DRAFT: LookupDraft = Object.freeze({
+  tokens: Object.freeze([]),
+  law: "one-hot",
+  matchLength: 0,
+});
 
 /** A chain chosen by a rule; `NO_DRAFT` of no tokens. */
-export function chain(tokens: readonly number[], matchLength: number): Draft {
+export function chain(tokens: readonly number[], matchLength: number): LookupDraft {
   return tokens.length === 0 ? NO_DRAFT : { tokens, law: "one-hot", matchLength };
 }
 

@@ -5,7 +5,14 @@
  * "SGLang", arXiv:2312.07104, where it is called the compressed finite state machine.
  */
 import { expectInteger } from "../../errors.ts";
-import { chain, type Draft, expectGamma, expectTokens, expectVocab, type LocalDrafter } from "./drafter.ts";
+import {
+  chain,
+  expectGamma,
+  expectTokens,
+  expectVocab,
+  type LocalDrafter,
+  type LookupDraft,
+} from "./drafter.ts";
 
 /**
  * The only token that may come after the committed tokens and then `drafted`; null if there are several, or the text
@@ -38,7 +45,7 @@ export class JumpForwardDrafter implements LocalDrafter {
   }
 
   /** @throws {RangeError} If the grammar names a token outside the vocabulary. */
-  draft(gamma: number): Draft {
+  draft(gamma: number): LookupDraft {
     expectGamma(gamma);
     const tokens: number[] = [];
     while (tokens.length < gamma) {

@@ -10,7 +10,7 @@
  * llama.cpp leaves it to the order of a hash map.
  */
 import { expectInteger } from "../../errors.ts";
-import { chain, type Draft, expectGamma, type LocalDrafter } from "./drafter.ts";
+import { chain, expectGamma, type LocalDrafter, type LookupDraft } from "./drafter.ts";
 import { MAX_ORDER, NgramCounts, type Successors } from "./ngram-counts.ts";
 import { TokenWindow, type WindowOptions } from "./window.ts";
 
@@ -83,7 +83,7 @@ export class NgramCacheDrafter implements LocalDrafter {
     this.#window.truncate(length);
   }
 
-  draft(gamma: number): Draft {
+  draft(gamma: number): LookupDraft {
     expectGamma(gamma);
     const { context } = this;
     const known = Math.min(context.length, MAX_ORDER);

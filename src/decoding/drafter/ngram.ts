@@ -5,7 +5,7 @@
  * the rules of vLLM's n-gram proposer, whose published cases are the tests.
  */
 import { expectInteger } from "../../errors.ts";
-import { chain, type Draft, expectGamma, type LocalDrafter, NO_DRAFT } from "./drafter.ts";
+import { chain, expectGamma, type LocalDrafter, type LookupDraft, NO_DRAFT } from "./drafter.ts";
 import { NgramIndex } from "./ngram-index.ts";
 import { TokenWindow, type WindowOptions } from "./window.ts";
 
@@ -49,7 +49,7 @@ export class NgramDrafter implements LocalDrafter {
     this.#window.truncate(length);
   }
 
-  draft(gamma: number): Draft {
+  draft(gamma: number): LookupDraft {
     expectGamma(gamma);
     const { index } = this.#window;
     for (let n = index.maxNgram; n >= index.minNgram; n--) {

@@ -10,11 +10,11 @@
 import { expectInteger } from "../../errors.ts";
 import {
   chain,
-  type Draft,
   expectGamma,
   expectTokens,
   expectVocab,
   type LocalDrafter,
+  type LookupDraft,
   NO_DRAFT,
 } from "./drafter.ts";
 import { ROOT, SuffixAutomaton } from "./suffix-automaton.ts";
@@ -99,7 +99,7 @@ export class PredictedOutputDrafter implements LocalDrafter {
     else this.#places = [LOST];
   }
 
-  draft(gamma: number): Draft {
+  draft(gamma: number): LookupDraft {
     expectGamma(gamma);
     if (this.#length < this.#start) return NO_DRAFT;
     const { matched, next, headStart } = this.#place;

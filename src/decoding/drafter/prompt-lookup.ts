@@ -5,7 +5,14 @@
  * are copied, none after a token that ends the text. Source: Saxena 2023, "Prompt Lookup Decoding".
  */
 import { expectInteger } from "../../errors.ts";
-import { chain, type Draft, expectGamma, expectTokens, type LocalDrafter, MAX_GAMMA } from "./drafter.ts";
+import {
+  chain,
+  expectGamma,
+  expectTokens,
+  type LocalDrafter,
+  type LookupDraft,
+  MAX_GAMMA,
+} from "./drafter.ts";
 import { NgramDrafter } from "./ngram.ts";
 import type { WindowOptions } from "./window.ts";
 
@@ -50,7 +57,7 @@ export class PromptLookupDrafter implements LocalDrafter {
     this.#ngrams.truncate(length);
   }
 
-  draft(gamma: number): Draft {
+  draft(gamma: number): LookupDraft {
     expectGamma(gamma);
     const { tokens, matchLength } = this.#ngrams.draft(Math.min(gamma, this.#maxTokens));
     const end = tokens.findIndex((token) => this.#endTokens.has(token));

@@ -5,7 +5,7 @@
  * short match risks little, and inside a copy the length doubles with every accepted draft.
  */
 import { expectInteger, expectNumber } from "../../errors.ts";
-import { chain, type Draft, expectGamma, type LocalDrafter, MAX_GAMMA, NO_DRAFT } from "./drafter.ts";
+import { chain, expectGamma, type LocalDrafter, type LookupDraft, MAX_GAMMA, NO_DRAFT } from "./drafter.ts";
 import { SuffixAutomaton } from "./suffix-automaton.ts";
 import { copyOnwards, TokenWindow, type WindowOptions } from "./window.ts";
 
@@ -58,7 +58,7 @@ export class SuffixDrafter implements LocalDrafter {
     this.#window.truncate(length);
   }
 
-  draft(gamma: number): Draft {
+  draft(gamma: number): LookupDraft {
     expectGamma(gamma);
     const { index } = this.#window;
     const { matchLength, matchEnd } = index;

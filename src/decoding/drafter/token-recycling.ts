@@ -10,10 +10,10 @@
 import { expectInteger } from "../../errors.ts";
 import {
   chain,
-  type Draft,
   expectGamma,
   expectVocab,
   type LocalDrafter,
+  type LookupDraft,
   MAX_GAMMA,
   NO_DRAFT,
 } from "./drafter.ts";
@@ -92,7 +92,7 @@ export class TokenRecyclingDrafter implements LocalDrafter {
   }
 
   /** In a tree every node comes before its children, and the first nodes are the most promising ones. */
-  draft(gamma: number): Draft {
+  draft(gamma: number): LookupDraft {
     expectGamma(gamma);
     const { index } = this.#window;
     if (index.length === 0) return NO_DRAFT;
@@ -100,7 +100,7 @@ export class TokenRecyclingDrafter implements LocalDrafter {
     return this.#shape === "chain" ? this.#chain(root, gamma) : this.#tree(root, gamma);
   }
 
-  #chain(root: number, gamma: number): Draft {
+  #chain(root: number, gamma: number): LookupDraft {
     const tokens: number[] = [];
     let token = this.#successor(root, 0);
     while (tokens.length < Math.min(gamma, this.#maxDepth) && token !== NONE) {
@@ -110,7 +110,7 @@ export class TokenRecyclingDrafter implements LocalDrafter {
     return chain(tokens, 1);
   }
 
-  #tree(root: number, gamma: number): Draft {
+  #tree(root: number, gamma: number): LookupDraft {
     const tokens: number[] = [];
     const parents: number[] = [];
     /** Per node of the template: its index in the draft, NONE if it has no token. */

@@ -1,6 +1,6 @@
 import { expectInteger } from "../../errors.ts";
+import type { Row } from "../draft.ts";
 import { follow } from "./follow.ts";
-import type { Row } from "./types.ts";
 import { ALL_LAWS, type Verifier } from "./verifier.ts";
 
 export interface MatchOptions {

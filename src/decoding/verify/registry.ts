@@ -1,4 +1,6 @@
 /** All verifiers by name. */
+
+import type { LawKind } from "../draft.ts";
 import { block } from "./block.ts";
 import { greedy } from "./greedy.ts";
 import { gumbel } from "./gumbel.ts";
@@ -10,7 +12,6 @@ import { targetOnly, targetOnlyThreshold } from "./target-only.ts";
 import { threshold } from "./threshold.ts";
 import { token } from "./token.ts";
 import { traversal } from "./traversal.ts";
-import type { LawKind } from "./types.ts";
 import { typical } from "./typical.ts";
 import type { Verifier } from "./verifier.ts";
 

@@ -1,9 +1,11 @@
 /** One round as a verifier sees it: the draft, its rows as distributions, and numbers to decide by. */
+
+import type { DraftLaw, LawKind, Row, RowSet } from "../draft.ts";
 import { STAGE } from "../philox.ts";
 import type { VerifyRandom } from "./random.ts";
 import { probability, type RowMath, referenceRowMath, type Weights } from "./row-math.ts";
 import { type DraftTree, ROOT } from "./tree.ts";
-import type { DraftLaw, LawKind, Row, RowSet, Verdict, VerifyRequest } from "./types.ts";
+import type { Verdict, VerifyRequest } from "./types.ts";
 
 /** Farther from 1 no row of probabilities is, not even one in half floats; logits are. */
 const MASS_TOLERANCE = 1e-3;

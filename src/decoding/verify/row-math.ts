@@ -5,9 +5,9 @@
  * falls off the end.
  */
 import { log } from "../../math.ts";
+import type { Row } from "../draft.ts";
 import { STAGE } from "../philox.ts";
 import type { VerifyRandom } from "./random.ts";
-import type { Row } from "./types.ts";
 
 /** A distribution, not normalised: token x has probability values[x] / mass. */
 export interface Weights {

@@ -1,7 +1,7 @@
 /** The tree layout of SGLang and TensorRT-LLM, with links instead of parents. */
 import { expectInteger } from "../../errors.ts";
+import type { RowSet } from "../draft.ts";
 import { MAX_DRAFT, ROOT } from "./tree.ts";
-import type { RowSet } from "./types.ts";
 
 /** (nodes + 1) entries each. Entry 0 is the last committed token; −1 means none. */
 export interface SiblingLinks {

@@ -5,7 +5,7 @@
  * target's, and nothing may be indexed by it: the node and all below it are left out, as if never drafted.
  */
 import { expectInteger } from "../../errors.ts";
-import type { Draft } from "./types.ts";
+import type { Draft } from "../draft.ts";
 
 /** The committed text: the parent of the first drafted tokens. */
 export const ROOT = -1;

@@ -1,5 +1,6 @@
+import type { LawKind } from "../draft.ts";
 import type { Round } from "./round.ts";
-import type { LawKind, Verdict } from "./types.ts";
+import type { Verdict } from "./types.ts";
 
 /** A rule that ends a round, and what it promises. */
 export interface Verifier<Options extends object = object> {

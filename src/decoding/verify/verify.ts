@@ -6,13 +6,14 @@
  * vocabulary is dropped with all that follows it; a row that is not reached is not looked at.
  */
 import { expectInteger, expectNumber } from "../../errors.ts";
+import type { DraftLaw, Row } from "../draft.ts";
 import { STAGE } from "../philox.ts";
 import type { VerifyRandom } from "./random.ts";
 import { findVerifier } from "./registry.ts";
 import { lawKind, Round, readWeights, residualOf } from "./round.ts";
 import { type RowMath, referenceRowMath } from "./row-math.ts";
 import { type DraftTree, readDraft } from "./tree.ts";
-import type { DraftLaw, Row, Verdict, VerifyRequest } from "./types.ts";
+import type { Verdict, VerifyRequest } from "./types.ts";
 import type { Verifier } from "./verifier.ts";
 
 /**

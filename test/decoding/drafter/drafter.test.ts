@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { BestOfDrafter } from "../../../src/decoding/drafter/best-of.ts";
-import { type Draft, type LocalDrafter, MAX_GAMMA } from "../../../src/decoding/drafter/drafter.ts";
+import { type LocalDrafter, type LookupDraft, MAX_GAMMA } from "../../../src/decoding/drafter/drafter.ts";
 import { JumpForwardDrafter } from "../../../src/decoding/drafter/jump-forward.ts";
 import { NgramDrafter } from "../../../src/decoding/drafter/ngram.ts";
 import { NgramCacheDrafter } from "../../../src/decoding/drafter/ngram-cache.ts";
@@ -50,7 +50,7 @@ const tokensOf = (maxLength: number) => fc.array(fc.nat(VOCAB - 1), { maxLength 
 const edits = fc.array(fc.record({ back: fc.nat(30), more: tokensOf(30) }), { maxLength: 6 });
 const gammas = [0, 1, 3, 16, MAX_GAMMA];
 
-function expectSoundDraft(draft: Draft, gamma: number): void {
+function expectSoundDraft(draft: LookupDraft, gamma: number): void {
   expect(draft.law).toBe("one-hot");
   expect(draft.tokens.length).toBeLessThanOrEqual(gamma);
   for (const token of draft.tokens) {

@@ -1,5 +1,6 @@
 /** Requests that are wrong get an error that says what is wrong. */
 import { describe, expect, it } from "vitest";
+import type { Draft, RowSet } from "../../../src/decoding/draft.ts";
 import { seededRandom } from "../../../src/decoding/verify/random.ts";
 import {
   defaultVerifier,
@@ -9,7 +10,7 @@ import {
 } from "../../../src/decoding/verify/registry.ts";
 import { fromSiblingLinks } from "../../../src/decoding/verify/sibling-links.ts";
 import { MAX_DRAFT } from "../../../src/decoding/verify/tree.ts";
-import type { Draft, RowSet, VerifyRequest } from "../../../src/decoding/verify/types.ts";
+import type { VerifyRequest } from "../../../src/decoding/verify/types.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
 
 const uniformRows = (count: number, vocab = 2): RowSet => ({

@@ -1,9 +1,10 @@
 /** Any request gets a sound verdict, or an error that names the row. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { RowSet } from "../../../src/decoding/draft.ts";
 import { seededRandom } from "../../../src/decoding/verify/random.ts";
 import { type Policy, VERIFIERS, type VerifierName } from "../../../src/decoding/verify/registry.ts";
-import type { RowSet, VerifyRequest } from "../../../src/decoding/verify/types.ts";
+import type { VerifyRequest } from "../../../src/decoding/verify/types.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
 
 describe("any request", () => {
