@@ -14,7 +14,7 @@
 import { expectInteger } from "../errors.ts";
 import { Fingerprint } from "../format/fingerprint.ts";
 import { log } from "../math.ts";
-import { STAGE, uniform } from "./philox.ts";
+import { STAGE, uniform } from "../philox.ts";
 import { Candidates, type Row } from "./pipeline/candidates.ts";
 import {
   type Distribution,

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { STAGE, uniform } from "../../src/decoding/philox.ts";
 import { type PipelineSettings, sampleToken } from "../../src/decoding/pipeline.ts";
+import { STAGE, uniform } from "../../src/philox.ts";
 
 const NEUTRAL: PipelineSettings = {
   temperature: 1,

@@ -6,7 +6,7 @@
  */
 import { expectInteger } from "../../errors.ts";
 import { log } from "../../math.ts";
-import { STAGE, uniform } from "../philox.ts";
+import { STAGE, uniform } from "../../philox.ts";
 import { bestFirst } from "./select.ts";
 
 export interface Distribution {

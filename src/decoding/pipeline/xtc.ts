@@ -7,7 +7,7 @@
  *
  * Source: p-e-w, text-generation-webui pull request 6335; llama.cpp.
  */
-import { STAGE, uniform } from "../philox.ts";
+import { STAGE, uniform } from "../../philox.ts";
 import type { StepKind } from "./step.ts";
 
 export interface XtcStep {

@@ -8,7 +8,7 @@
  * and a draft that was rejected is drafted anew. That biases the text. Gumbel noise must be shared, and may be: what is
  * behind the last emitted token had no influence.
  */
-import { uniform } from "../philox.ts";
+import { uniform } from "../../philox.ts";
 
 export interface VerifyRandom {
   /** Set if the numbers are those of `seededRandom(seed)`: kernels then make them themselves. */

@@ -1,7 +1,7 @@
 /** One round as a verifier sees it: the draft, its rows as distributions, and numbers to decide by. */
 
+import { STAGE } from "../../philox.ts";
 import type { DraftLaw, LawKind, Row, RowSet } from "../draft.ts";
-import { STAGE } from "../philox.ts";
 import type { VerifyRandom } from "./random.ts";
 import { probability, type RowMath, referenceRowMath, type Weights } from "./row-math.ts";
 import { type DraftTree, ROOT } from "./tree.ts";

@@ -5,8 +5,8 @@
  * falls off the end.
  */
 import { log } from "../../math.ts";
+import { STAGE } from "../../philox.ts";
 import type { Row } from "../draft.ts";
-import { STAGE } from "../philox.ts";
 import type { VerifyRandom } from "./random.ts";
 
 /** A distribution, not normalised: token x has probability values[x] / mass. */

@@ -6,8 +6,8 @@
  * vocabulary is dropped with all that follows it; a row that is not reached is not looked at.
  */
 import { expectInteger, expectNumber } from "../../errors.ts";
+import { STAGE } from "../../philox.ts";
 import type { DraftLaw, Row } from "../draft.ts";
-import { STAGE } from "../philox.ts";
 import type { VerifyRandom } from "./random.ts";
 import { findVerifier } from "./registry.ts";
 import { lawKind, Round, readWeights, residualOf } from "./round.ts";

@@ -1,8 +1,8 @@
 /** Steps that no published vector covers, against their definition written down once more, slowly. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { STAGE, uniform } from "../../../src/decoding/philox.ts";
 import type { Step } from "../../../src/decoding/pipeline.ts";
+import { STAGE, uniform } from "../../../src/philox.ts";
 import { createRandom } from "../../support/random.ts";
 import { expectLaw, law, normalized, rowOf, smallestSet, support } from "./support.ts";
 

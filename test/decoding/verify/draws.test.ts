@@ -5,11 +5,11 @@
  * EDGEWISE_DRAWS=1000000 npx vitest run test/decoding/verify/draws.test.ts      draws that many texts, not 8,000
  */
 import { describe, expect, it } from "vitest";
-import { STAGE } from "../../../src/decoding/philox.ts";
 import { seededRandom, type VerifyRandom } from "../../../src/decoding/verify/random.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import { referenceRowMath } from "../../../src/decoding/verify/row-math.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
+import { STAGE } from "../../../src/philox.ts";
 import type { Chance } from "./enumerate.ts";
 import {
   chain,

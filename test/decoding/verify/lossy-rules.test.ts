@@ -1,9 +1,9 @@
 /** What the lossy verifiers accept, by hand. */
 import { describe, expect, it } from "vitest";
 import type { DraftLaw } from "../../../src/decoding/draft.ts";
-import { STAGE } from "../../../src/decoding/philox.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
+import { STAGE } from "../../../src/philox.ts";
 
 /** The same row everywhere; the token that ends the round is drawn at u = 0. */
 function play(

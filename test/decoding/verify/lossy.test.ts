@@ -3,7 +3,6 @@
  * lossless verifiers whose conditions are broken.
  */
 import { describe, expect, it } from "vitest";
-import { STAGE } from "../../../src/decoding/philox.ts";
 import { clippedRatio, keepProbability } from "../../../src/decoding/verify/block.ts";
 import { type Policy, VERIFIERS } from "../../../src/decoding/verify/registry.ts";
 import { Round, residualOf } from "../../../src/decoding/verify/round.ts";
@@ -11,6 +10,7 @@ import { probability } from "../../../src/decoding/verify/row-math.ts";
 import { readDraft } from "../../../src/decoding/verify/tree.ts";
 import type { Verdict } from "../../../src/decoding/verify/types.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
+import { STAGE } from "../../../src/philox.ts";
 import {
   BINARY,
   chain,

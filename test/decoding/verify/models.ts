@@ -1,9 +1,9 @@
 /** Small random models whose rows depend on the context, drafts drawn from them, and the laws to compare with. */
 
 import type { Draft, RowSet } from "../../../src/decoding/draft.ts";
-import { STAGE } from "../../../src/decoding/philox.ts";
 import type { RowMath } from "../../../src/decoding/verify/row-math.ts";
 import type { Verdict, VerifyRequest } from "../../../src/decoding/verify/types.ts";
+import { STAGE } from "../../../src/philox.ts";
 import { createRandom } from "../../support/random.ts";
 import { type Chance, enumerate } from "./enumerate.ts";
 

@@ -1,10 +1,10 @@
 /** Rows at the edge: what every verifier does with them. */
 import { describe, expect, it } from "vitest";
 import type { Draft, DraftLaw, Row, RowSet } from "../../../src/decoding/draft.ts";
-import { STAGE } from "../../../src/decoding/philox.ts";
 import { type Policy, VERIFIERS, type VerifierName } from "../../../src/decoding/verify/registry.ts";
 import { referenceRowMath } from "../../../src/decoding/verify/row-math.ts";
 import { drawCorrection, verify } from "../../../src/decoding/verify/verify.ts";
+import { STAGE } from "../../../src/philox.ts";
 
 const rowSet = (rows: readonly Row[], vocab = rows[0].length): RowSet => ({
   count: rows.length,

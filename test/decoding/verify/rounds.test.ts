@@ -1,8 +1,8 @@
 /** Several rounds after each other: the addresses of random numbers keep rounds independent. */
 import { describe, expect, it } from "vitest";
-import { STAGE } from "../../../src/decoding/philox.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
+import { STAGE } from "../../../src/philox.ts";
 import { enumerate } from "./enumerate.ts";
 import {
   chain,

@@ -1,8 +1,8 @@
 /** The specification of RowMath. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { STAGE } from "../../../src/decoding/philox.ts";
 import { probability, type RowMath, type Weights } from "../../../src/decoding/verify/row-math.ts";
+import { STAGE } from "../../../src/philox.ts";
 
 const row = (...values: number[]) => Float64Array.from(values);
 const LAST_U = 1 - 2 ** -53;

@@ -1,12 +1,12 @@
 /** Published vectors of other runtimes: vLLM, SGLang, Hugging Face transformers, ONNX Runtime GenAI, TensorRT-LLM. */
 import { describe, expect, it } from "vitest";
 import type { Draft, Row, RowSet } from "../../../src/decoding/draft.ts";
-import { STAGE } from "../../../src/decoding/philox.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import { referenceRowMath as math } from "../../../src/decoding/verify/row-math.ts";
 import { fromSiblingLinks, orderRows } from "../../../src/decoding/verify/sibling-links.ts";
 import type { Verdict } from "../../../src/decoding/verify/types.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
+import { STAGE } from "../../../src/philox.ts";
 import { compareRound, drawBy, lawOfRound } from "./models.ts";
 
 function rowSet(rows: readonly Row[]): RowSet {

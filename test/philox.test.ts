@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { philox4x32, STAGE, uniform } from "../../src/decoding/philox.ts";
+import { philox4x32, STAGE, uniform } from "../src/philox.ts";
 
 describe("philox4x32", () => {
   // The known answers that its authors publish with the code: kat_vectors of Random123, philox4x32 with 10 rounds.
