@@ -5,7 +5,7 @@
 
 /** Raised when a signature or layout changes, so that a stale binary is noticed at load. */
 export function abi(): i32 {
-  return 1;
+  return 2;
 }
 
 /** First address that is the host's. */
@@ -20,7 +20,13 @@ export { input_bytes, matmul, pack_tile, prepare, tile_bytes, unpack_row } from 
 
 export { rms_norm } from "./layer/norm";
 export { rope } from "./layer/rope";
-export { attention, store_kv } from "./layer/attention";
+export { attention, copy_kv, store_kv } from "./layer/attention";
 export { add, swiglu } from "./layer/activation";
 
 export { argmax, log_sum_exp, softmax } from "./sample/row";
+export { top } from "./sample/top";
+
+export { race } from "./verify/race";
+export { residual } from "./verify/residual";
+export { draw, mass } from "./verify/sums";
+export { tempered } from "./verify/tempered";

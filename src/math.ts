@@ -26,8 +26,8 @@ const EXP_UNDERFLOW = -745.1332191019412;
 const LEAST_NORMAL = 2.2250738585072014e-308;
 const TWO_TO_54 = 18014398509481984;
 
-/** 1/13!, 1/12!, …, 1/2! */
-const EXP_TERMS = inverseFactorials(13, 2, 1);
+/** 1/13!, 1/12!, …, 1/2!; as names, which `expReduced` reads quicker than elements. */
+const [E13, E12, E11, E10, E9, E8, E7, E6, E5, E4, E3, E2] = inverseFactorials(13, 2, 1);
 /** 2/21, 2/19, …, 2/3 */
 const LOG_TERMS = Array.from({ length: 10 }, (_, i) => 2 / (21 - 2 * i));
 /** 1/17!, −1/15!, …, −1/3! and 1/16!, −1/14!, …, 1/4! with the signs of the series. */
@@ -42,20 +42,53 @@ const TRIG_LIMIT = 1e8;
 
 const word = new DataView(new ArrayBuffer(8));
 
+/** From here to 0 the result of exp is a normal number, and its power of two an entry of this table: 1, 1/2, 1/4, … */
+const EXP_NORMAL = -708;
+const HALVES = Float64Array.from({ length: 1023 }, (_, n) => powerOfTwo(-n));
+
 /** e^x. NaN gives NaN. */
 export function exp(x: number): number {
   if (x > EXP_OVERFLOW) return Infinity;
   if (x < EXP_UNDERFLOW) return 0;
   if (Number.isNaN(x)) return x;
   const n = Math.round(x * Math.LOG2E);
+  const fraction = expReduced(x, n);
+  // In two steps, as neither 2^1024 nor 2^-1075 is a number; the first is exact, so that the second alone rounds.
+  const half = n >> 1;
+  return fraction * powerOfTwo(half) * powerOfTwo(n - half);
+}
+
+/**
+ * out[i] = exp(x[i] − top) for i < count, and their sum in that order; `top` is the largest x. Bit for bit what `exp`
+ * gives, in a third of the time: whole rows go through here.
+ */
+export function expBelow(out: Float64Array, x: Float64Array, count: number, top: number): number {
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    const below = x[i] - top;
+    let value: number;
+    if (below > EXP_NORMAL) {
+      // Math.round, but for the time it takes: halves go up.
+      const exact = below * Math.LOG2E;
+      const n = (exact - 0.5) | 0;
+      const up = exact - n >= 0.5 ? 1 : 0;
+      value = expReduced(below, n + up) * HALVES[-(n + up)];
+    } else value = exp(below);
+    out[i] = value;
+    sum += value;
+  }
+  return sum;
+}
+
+/** exp(x) / 2^n */
+function expReduced(x: number, n: number): number {
   const high = x - n * LN2_HIGH;
   const low = n * LN2_LOW;
   const r = high - low;
   const lost = high - r - low;
-  const fraction = 1 + (r + (r * r * horner(EXP_TERMS, r) + lost));
-  // In two steps, as neither 2^1024 nor 2^-1075 is a number; the first is exact, so that the second alone rounds.
-  const half = n >> 1;
-  return fraction * powerOfTwo(half) * powerOfTwo(n - half);
+  const upper = ((((((E13 * r + E12) * r + E11) * r + E10) * r + E9) * r + E8) * r + E7) * r + E6;
+  const tail = (((upper * r + E5) * r + E4) * r + E3) * r + E2;
+  return 1 + (r + (r * r * tail + lost));
 }
 
 /** Natural logarithm: −∞ of 0, NaN below and of NaN. */

@@ -10,6 +10,7 @@
 import { describe } from "vitest";
 import type { Backend } from "../src/backend/backend.ts";
 import { attentionCases } from "./backend/case/attention.ts";
+import { kvCases } from "./backend/case/kv.ts";
 import { layerCases } from "./backend/case/layer.ts";
 import { matmulCases } from "./backend/case/matmul.ts";
 import { memoryCases } from "./backend/case/memory.ts";
@@ -50,6 +51,7 @@ export function describeBackend(
     matmulCases(create, options.tolerance);
     layerCases(create, options.tolerance);
     attentionCases(create, options.tolerance);
+    kvCases(create);
     rowCases(create, options.tolerance);
   });
 }

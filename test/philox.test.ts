@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { philox4x32, STAGE, uniform } from "../src/philox.ts";
+import { noise, noiseWords, philox4x32, STAGE, uniform } from "../src/philox.ts";
 
 describe("philox4x32", () => {
   // The known answers that its authors publish with the code: kat_vectors of Random123, philox4x32 with 10 rounds.
@@ -50,9 +50,9 @@ function exactPhilox(counter: readonly number[], key: readonly number[]): number
 
 describe("uniform", () => {
   it("is made of the counter's words, 53 bits of the first two", () => {
-    const [a, b] = philox4x32([7, STAGE.sample, 3, 0], [5, 2]);
+    const [a, b] = philox4x32([7, STAGE.xtc, 3, 0], [5, 2]);
     const bits = ((BigInt(a) >> 5n) << 26n) | (BigInt(b) >> 6n);
-    expect(uniform(2 * 2 ** 32 + 5, 7, STAGE.sample, 3)).toBe(Number(bits) / 2 ** 53);
+    expect(uniform(2 * 2 ** 32 + 5, 7, STAGE.xtc, 3)).toBe(Number(bits) / 2 ** 53);
   });
 
   it("is a function of all it takes", () => {
@@ -73,7 +73,7 @@ describe("uniform", () => {
     const cells = new Array<number>(16).fill(0);
     const count = 16_000;
     for (let position = 0; position < count; position++) {
-      const value = uniform(42, position, STAGE.sample);
+      const value = uniform(42, position, STAGE.xtc);
       expect(value).toBeGreaterThanOrEqual(0);
       expect(value).toBeLessThan(1);
       cells[Math.floor(value * 16)]++;
@@ -82,5 +82,21 @@ describe("uniform", () => {
     const expected = count / 16;
     const chiSquare = cells.reduce((sum, cell) => sum + (cell - expected) ** 2 / expected, 0);
     expect(chiSquare).toBeLessThan(37.7);
+  });
+});
+
+describe("noise", () => {
+  it("is the token's word of its group of four, in the middle of its step: never 0 or 1", () => {
+    const words = new Uint32Array(4);
+    for (const seed of [0, 5, 2 ** 32 + 7, Number.MAX_SAFE_INTEGER]) {
+      for (const token of [0, 1, 6, 151_935, 2 ** 31 - 1]) {
+        const key = [seed % 2 ** 32, Math.floor(seed / 2 ** 32)] as const;
+        const group = Math.floor(token / 4);
+        const expected = philox4x32([9, STAGE.gumbel, group, 0], key);
+        expect(noise(seed, 9, token)).toBe((expected[token % 4] + 0.5) / 2 ** 32);
+        noiseWords(words, seed, 9, group);
+        expect(Array.from(words)).toEqual(expected);
+      }
+    }
   });
 });

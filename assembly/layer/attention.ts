@@ -1,19 +1,21 @@
 /**
- * attention: causal grouped-query attention of consecutive positions over a 16-bit cache.
+ * attention: causal grouped-query attention of consecutive positions over a 16-bit cache in pages.
  *
  *     s[j]  =  scale · Σ_d q[d]·K[j,d]        p  =  softmax(s)        out[d]  =  Σ_j p[j]·V[j,d]        j = 0 … position
  *
  * Every sum runs in the order of d or of j, so a position's result does not depend on which positions were computed
- * in the same call.
+ * in the same call, nor on where pages begin.
  *
  * A key or value of one head is kept as 16-bit integers that share one f32 step, largest / 32767. Half floats, which take
  * the same room, lose more: 11 bits of each element instead of 16 of the largest (KL on the embedded F16 model 1.5e-7
  * nats with halves, 1.5e-9 so), and they must be widened with more operations.
  *
- * Shapes    q, out: (tokens, heads, head_dim) f32. head_dim: a multiple of 8. scores: 4 · (capacity rounded up to 4) f32.
- * Layout    codes of K: [kv_head][capacity/4][head_dim][4 positions] i16, so that scores need no horizontal sum;
- *           codes of V: [kv_head][capacity][head_dim] i16. Behind each of the two its steps: [kv_head][capacity] f32.
- *           Each takes (capacity rounded up to 4) · kv_heads · (2 · head_dim + 4) bytes.
+ * Pages     position j is in slot j % 64 of the page at table[j / 64], a u32 address. Sequences may share pages: that is
+ *           why the positions of one are not consecutive in memory.
+ * Shapes    q, out: (tokens, heads, head_dim) f32. head_dim: a multiple of 8. scores: (4, positions rounded up to 4) f32.
+ * Layout    of a page: [layer][kv_head] of what follows, 64 · (4 · head_dim + 8) bytes each.
+ *           codes of K: [16][head_dim][4 slots] i16, so that scores need no horizontal sum; codes of V: [64][head_dim] i16;
+ *           steps of K: [64] f32; steps of V: [64] f32.
  * Accuracy  K and V within half a step; sums in f32.
  * Cost      4 bytes per cached position, kv_head and dim, and 8 per position and kv_head; one widening serves up to 4
  *           query heads.
@@ -21,35 +23,55 @@
 import { exp_f32x4 } from "../lib/exp";
 import { max_lanes, sum_lanes } from "../lib/lanes";
 
+/** Positions of a page, and its logarithm. */
+const PAGE: usize = 64;
+const PAGE_SHIFT: usize = 6;
+
 /** Largest magnitude of a code. */
 const LEVELS: f32 = 32767;
 
 const STAGE: usize = memory.data(16, 16);
 
+/** Bytes of one head in one layer of a page. */
 // @ts-ignore: decorator
 @inline
-function padded(capacity: usize): usize {
-  return (capacity + 3) & ~3;
+function head_bytes(head_dim: usize): usize {
+  return PAGE * (head_dim * 4 + 8);
 }
 
-/** Writes one position's keys and values, each (kv_heads, head_dim) f32, into the cache. */
+/** Bytes of a head's keys, or values, without steps. */
+// @ts-ignore: decorator
+@inline
+function code_bytes(head_dim: usize): usize {
+  return PAGE * head_dim * 2;
+}
+
+/** Where a head's part of the page of position `position` begins. */
+// @ts-ignore: decorator
+@inline
+function page_of(table: usize, position: usize): usize {
+  return <usize>load<u32>(table + (position >> PAGE_SHIFT) * 4);
+}
+
+/** Writes one position's keys and values, each (kv_heads, head_dim) f32, into its slot. */
 export function store_kv(
   key: usize,
   value: usize,
-  key_cache: usize,
-  value_cache: usize,
+  table: usize,
+  layer: usize,
   position: usize,
-  capacity: usize,
   kv_heads: usize,
   head_dim: usize,
 ): void {
-  const codes = padded(capacity) * head_dim * 2;
-  for (let head: usize = 0; head < kv_heads; head++) {
-    const steps = (kv_heads - head) * codes + head * padded(capacity) * 4 + position * 4;
-    const inverse_k = store_step(key, key_cache + steps, head_dim);
-    const inverse_v = store_step(value, value_cache + steps, head_dim);
-    let k = key_cache + (position >> 2) * head_dim * 8 + (position & 3) * 2;
-    let v = value_cache + position * head_dim * 2;
+  const slot = position & (PAGE - 1);
+  const codes = code_bytes(head_dim);
+  let head = page_of(table, position) + layer * kv_heads * head_bytes(head_dim);
+  for (; kv_heads > 0; --kv_heads) {
+    const steps = head + codes * 2 + slot * 4;
+    const inverse_k = store_step(key, steps, head_dim);
+    const inverse_v = store_step(value, steps + PAGE * 4, head_dim);
+    let k = head + (slot >> 2) * head_dim * 8 + (slot & 3) * 2;
+    let v = head + codes + slot * head_dim * 2;
     for (let d: usize = 0; d < head_dim; d += 8) {
       v128.store(STAGE, round8(key, inverse_k));
       for (let i: usize = 0; i < 16; i += 2) store<u16>(k + i * 4, load<u16>(STAGE + i));
@@ -59,8 +81,39 @@ export function store_kv(
       key += 32;
       value += 32;
     }
-    key_cache += codes;
-    value_cache += codes;
+    head += head_bytes(head_dim);
+  }
+}
+
+/** Copies one position of one layer to another place, of the same sequence or another one. */
+export function copy_kv(
+  source_table: usize,
+  source: usize,
+  table: usize,
+  position: usize,
+  layer: usize,
+  kv_heads: usize,
+  head_dim: usize,
+): void {
+  const from_slot = source & (PAGE - 1);
+  const to_slot = position & (PAGE - 1);
+  const codes = code_bytes(head_dim);
+  const first = layer * kv_heads * head_bytes(head_dim);
+  let from = page_of(source_table, source) + first;
+  let to = page_of(table, position) + first;
+  for (; kv_heads > 0; --kv_heads) {
+    const from_key = from + (from_slot >> 2) * head_dim * 8 + (from_slot & 3) * 2;
+    const to_key = to + (to_slot >> 2) * head_dim * 8 + (to_slot & 3) * 2;
+    for (let i: usize = 0; i < head_dim * 8; i += 8) store<u16>(to_key + i, load<u16>(from_key + i));
+    const from_value = from + codes + from_slot * head_dim * 2;
+    const to_value = to + codes + to_slot * head_dim * 2;
+    for (let i: usize = 0; i < head_dim * 2; i += 16) v128.store(to_value + i, v128.load(from_value + i));
+    const from_steps = from + codes * 2 + from_slot * 4;
+    const to_steps = to + codes * 2 + to_slot * 4;
+    store<f32>(to_steps, load<f32>(from_steps));
+    store<f32>(to_steps + PAGE * 4, load<f32>(from_steps + PAGE * 4));
+    from += head_bytes(head_dim);
+    to += head_bytes(head_dim);
   }
 }
 
@@ -89,27 +142,23 @@ function round8(values: usize, inverse: f32): v128 {
 /** Attends from positions `position` … `position + tokens − 1`, whose keys and values are in the cache already. */
 export function attention(
   q: usize,
-  key_cache: usize,
-  value_cache: usize,
+  table: usize,
   out: usize,
   scores: usize,
+  layer: usize,
   position: usize,
   tokens: usize,
-  capacity: usize,
   heads: usize,
   kv_heads: usize,
   head_dim: usize,
   scale: f32,
 ): void {
-  const head_codes = padded(capacity) * head_dim * 2;
   const group = heads / kv_heads;
-  const stride = padded(capacity) * 4;
+  const stride = ((position + tokens + 3) & ~3) * 4;
   for (; tokens > 0; --tokens) {
     const length = ++position;
+    let at = layer * kv_heads * head_bytes(head_dim);
     for (let kv: usize = 0; kv < kv_heads; kv++) {
-      const k = key_cache + kv * head_codes;
-      const v = value_cache + kv * head_codes;
-      const steps = kv_heads * head_codes + kv * stride;
       for (let done: usize = 0; done < group; done += 4) {
         const some = min<usize>(4, group - done);
         for (let head: usize = 0; head < some; head += 2) {
@@ -119,8 +168,8 @@ export function attention(
           key_products(
             first,
             second,
-            k,
-            key_cache + steps,
+            table,
+            at,
             to,
             head + 1 < some ? to + stride : to,
             length,
@@ -129,11 +178,12 @@ export function attention(
           );
         }
         for (let head: usize = 0; head < some; head++)
-          softmax_in_place(scores + head * stride, value_cache + steps, length);
-        weigh_values(scores, stride, v, out, some, length, head_dim);
+          softmax_in_place(scores + head * stride, table, at, length, head_dim);
+        weigh_values(scores, stride, table, at, out, some, length, head_dim);
         q += some * head_dim * 4;
         out += some * head_dim * 4;
       }
+      at += head_bytes(head_dim);
     }
   }
 }
@@ -142,8 +192,8 @@ export function attention(
 function key_products(
   first: usize,
   second: usize,
-  key: usize,
-  steps: usize,
+  table: usize,
+  at: usize,
   first_out: usize,
   second_out: usize,
   length: usize,
@@ -151,44 +201,53 @@ function key_products(
   scale: f32,
 ): void {
   const scale_f32x4 = f32x4.splat(scale);
-  for (let j: usize = 0; j < length; j += 4) {
-    let a0 = f32x4.splat(0),
-      a1 = a0,
-      b0 = a0,
-      b1 = a0;
-    for (let d: usize = 0; d < head_dim << 2; d += 8) {
-      const even = f32x4.convert_i32x4_s(v128.load16x4_s(key));
-      const odd = f32x4.convert_i32x4_s(v128.load16x4_s(key, 8));
-      a0 = f32x4.add(a0, f32x4.mul(even, v128.load32_splat(first + d)));
-      a1 = f32x4.add(a1, f32x4.mul(odd, v128.load32_splat(first + d, 4)));
-      b0 = f32x4.add(b0, f32x4.mul(even, v128.load32_splat(second + d)));
-      b1 = f32x4.add(b1, f32x4.mul(odd, v128.load32_splat(second + d, 4)));
-      key += 16;
+  for (let done: usize = 0; done < length; done += PAGE) {
+    let key = page_of(table, done) + at;
+    let steps = key + code_bytes(head_dim) * 2;
+    for (let end = steps + min(PAGE, length - done) * 4; steps < end; steps += 16) {
+      let a0 = f32x4.splat(0),
+        a1 = a0,
+        b0 = a0,
+        b1 = a0;
+      for (let d: usize = 0; d < head_dim << 2; d += 8) {
+        const even = f32x4.convert_i32x4_s(v128.load16x4_s(key));
+        const odd = f32x4.convert_i32x4_s(v128.load16x4_s(key, 8));
+        a0 = f32x4.add(a0, f32x4.mul(even, v128.load32_splat(first + d)));
+        a1 = f32x4.add(a1, f32x4.mul(odd, v128.load32_splat(first + d, 4)));
+        b0 = f32x4.add(b0, f32x4.mul(even, v128.load32_splat(second + d)));
+        b1 = f32x4.add(b1, f32x4.mul(odd, v128.load32_splat(second + d, 4)));
+        key += 16;
+      }
+      const factor_f32x4 = f32x4.mul(v128.load(steps), scale_f32x4);
+      v128.store(first_out, f32x4.mul(f32x4.add(a0, a1), factor_f32x4));
+      v128.store(second_out, f32x4.mul(f32x4.add(b0, b1), factor_f32x4));
+      first_out += 16;
+      second_out += 16;
     }
-    const factor_f32x4 = f32x4.mul(v128.load(steps + j * 4), scale_f32x4);
-    v128.store(first_out + j * 4, f32x4.mul(f32x4.add(a0, a1), factor_f32x4));
-    v128.store(second_out + j * 4, f32x4.mul(f32x4.add(b0, b1), factor_f32x4));
   }
 }
 
-/** exp(s − max) / Σ, over `length` scores, each times the step of its value; what stands behind them becomes 0. */
-function softmax_in_place(scores: usize, steps: usize, length: usize): void {
+/** exp(s − max) / Σ, over `length` scores, each times the step of its value; what stands behind them is left undefined. */
+function softmax_in_place(scores: usize, table: usize, at: usize, length: usize, head_dim: usize): void {
   const bytes = length << 2;
   const end = scores + ((bytes + 15) & ~15);
-  for (let at = scores + bytes; at < end; at += 4) store<f32>(at, -Infinity);
+  for (let score = scores + bytes; score < end; score += 4) store<f32>(score, -Infinity);
   let max_f32x4 = v128.load(scores);
-  for (let at = scores + 16; at < end; at += 16) max_f32x4 = f32x4.max(max_f32x4, v128.load(at));
+  for (let score = scores + 16; score < end; score += 16) max_f32x4 = f32x4.max(max_f32x4, v128.load(score));
   const top_f32x4 = f32x4.splat(max_lanes(max_f32x4));
   let sum_f32x4 = f32x4.splat(0);
-  for (let at = scores; at < end; at += 16) {
-    const e = exp_f32x4(f32x4.sub(v128.load(at), top_f32x4));
-    v128.store(at, e);
+  for (let score = scores; score < end; score += 16) {
+    const e = exp_f32x4(f32x4.sub(v128.load(score), top_f32x4));
+    v128.store(score, e);
     sum_f32x4 = f32x4.add(sum_f32x4, e);
   }
   const factor_f32x4 = f32x4.splat(1 / sum_lanes(sum_f32x4));
-  for (let at = scores; at < end; at += 16) {
-    v128.store(at, f32x4.mul(f32x4.mul(v128.load(at), factor_f32x4), v128.load(steps)));
-    steps += 16;
+  for (let done: usize = 0; done < length; done += PAGE) {
+    let steps = page_of(table, done) + at + code_bytes(head_dim) * 2 + PAGE * 4;
+    for (const last = min(scores + PAGE * 4, end); scores < last; scores += 16) {
+      v128.store(scores, f32x4.mul(f32x4.mul(v128.load(scores), factor_f32x4), v128.load(steps)));
+      steps += 16;
+    }
   }
 }
 
@@ -196,13 +255,15 @@ function softmax_in_place(scores: usize, steps: usize, length: usize): void {
 function weigh_values(
   probs: usize,
   stride: usize,
-  value: usize,
+  table: usize,
+  at: usize,
   out: usize,
   heads: usize,
   length: usize,
   head_dim: usize,
 ): void {
   const head_bytes = head_dim << 2;
+  at += code_bytes(head_dim);
   for (let d: usize = 0; d < head_dim; d += 8) {
     let a0 = f32x4.splat(0),
       a1 = a0,
@@ -212,30 +273,33 @@ function weigh_values(
       c1 = a0,
       e0 = a0,
       e1 = a0;
-    let v = value + d * 2;
-    for (let p = probs, end = probs + length * 4; p < end; p += 4) {
-      const codes = v128.load(v);
-      const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes));
-      const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes));
-      let weight = v128.load32_splat(p);
-      a0 = f32x4.add(a0, f32x4.mul(low, weight));
-      a1 = f32x4.add(a1, f32x4.mul(high, weight));
-      if (heads > 1) {
-        weight = v128.load32_splat(p + stride);
-        b0 = f32x4.add(b0, f32x4.mul(low, weight));
-        b1 = f32x4.add(b1, f32x4.mul(high, weight));
+    let p = probs;
+    for (let done: usize = 0; done < length; done += PAGE) {
+      let v = page_of(table, done) + at + d * 2;
+      for (let end = p + min(PAGE, length - done) * 4; p < end; p += 4) {
+        const codes = v128.load(v);
+        const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes));
+        const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes));
+        let weight = v128.load32_splat(p);
+        a0 = f32x4.add(a0, f32x4.mul(low, weight));
+        a1 = f32x4.add(a1, f32x4.mul(high, weight));
+        if (heads > 1) {
+          weight = v128.load32_splat(p + stride);
+          b0 = f32x4.add(b0, f32x4.mul(low, weight));
+          b1 = f32x4.add(b1, f32x4.mul(high, weight));
+        }
+        if (heads > 2) {
+          weight = v128.load32_splat(p + stride * 2);
+          c0 = f32x4.add(c0, f32x4.mul(low, weight));
+          c1 = f32x4.add(c1, f32x4.mul(high, weight));
+        }
+        if (heads > 3) {
+          weight = v128.load32_splat(p + stride * 3);
+          e0 = f32x4.add(e0, f32x4.mul(low, weight));
+          e1 = f32x4.add(e1, f32x4.mul(high, weight));
+        }
+        v += head_dim * 2;
       }
-      if (heads > 2) {
-        weight = v128.load32_splat(p + stride * 2);
-        c0 = f32x4.add(c0, f32x4.mul(low, weight));
-        c1 = f32x4.add(c1, f32x4.mul(high, weight));
-      }
-      if (heads > 3) {
-        weight = v128.load32_splat(p + stride * 3);
-        e0 = f32x4.add(e0, f32x4.mul(low, weight));
-        e1 = f32x4.add(e1, f32x4.mul(high, weight));
-      }
-      v += head_dim * 2;
     }
     let to = out + d * 4;
     v128.store(to, a0);

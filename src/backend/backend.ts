@@ -14,6 +14,7 @@
  * A result never depends on how many columns are computed together: bit for bit, in every backend.
  */
 import type { WeightType } from "../format/blocks.ts";
+import type { RowMath } from "./row-math.ts";
 
 /** f32 values in the backend's memory. */
 export interface Floats {
@@ -37,11 +38,25 @@ export interface MatrixWriter {
   finish(): Matrix;
 }
 
-/** Keys and values of one layer, in 16 bits: integers that share a step per position and head. */
-export interface KvCache {
-  readonly capacity: number;
+/** What a sequence keeps of each position: a key and a value per layer and head. headDim: a multiple of 8. */
+export interface KvShape {
+  readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
+}
+
+/**
+ * Keys and values of one sequence, in 16 bits: integers that share a step per position and head. Kept in pages of KV_PAGE
+ * positions, which forks share until one of them writes there.
+ */
+export interface KvCache extends KvShape {
+  readonly capacity: number;
+}
+
+/** Best first, of equal ones the lowest id first; fewer than asked for if fewer are above −∞. NaN is never among them. */
+export interface Top {
+  readonly ids: Uint32Array;
+  readonly logits: Float32Array;
 }
 
 /** Which elements of a head are rotated together: (2i, 2i + 1), or (i, i + rotary / 2). */
@@ -67,15 +82,29 @@ export interface Backend {
   slice(x: Floats, start: number, length: number): Floats;
   /** Copies `values` to the start of `x`. */
   write(x: Floats, values: Float32Array): void;
+  /** to[i] = x[i] */
+  copy(to: Floats, x: Floats, count: number): void;
   /** Values of `x`. A view where that is possible: valid until the next call. */
   read(x: Floats): Float32Array | Promise<Float32Array>;
   /** Bytes that a matrix will take. */
   matrixBytes(type: WeightType, rows: number, cols: number): number;
   matrix(type: WeightType, rows: number, cols: number): MatrixWriter;
-  /** Bytes that a cache will take. */
-  kvBytes(capacity: number, kvHeads: number, headDim: number): number;
-  /** headDim: a multiple of 8. */
-  kvCache(capacity: number, kvHeads: number, headDim: number): KvCache;
+  /** Bytes that a cache will take: whole pages. */
+  kvBytes(shape: KvShape, capacity: number): number;
+  /** Promises memory for `capacity` positions, which is taken as they are claimed. @throws {MemoryError} If it is not there. */
+  kvCache(shape: KvShape, capacity: number): KvCache;
+  /**
+   * A cache that begins with the first `length` positions of another; they must have been claimed there. What both have
+   * takes no memory again, and either may be freed first.
+   * @throws {MemoryError} If the memory for the rest of `capacity` positions is not there.
+   */
+  forkKv(cache: KvCache, length: number, capacity: number): KvCache;
+  /**
+   * Makes `columns` positions from `position` on writable, before storeKv and copyKv. Positions before them stay as they
+   * are, and so does everything in other caches.
+   * @throws {MemoryError} Only if they are shared, were not the last when that began, and the memory for a copy is not there.
+   */
+  claimKv(cache: KvCache, position: number, columns: number): void;
   free(handle: Floats | Matrix | KvCache): void;
   /** Gives all memory back; nothing may be called afterwards. */
   close(): void;
@@ -109,23 +138,38 @@ export interface Backend {
     },
   ): void;
   /**
-   * Appends keys and values, each (columns, kvHeads, headDim), from `position` on. A head's vector is rounded to integers
-   * times its step, largest / 32767; one whose largest is below 1e-30 becomes zero.
+   * Puts keys and values of one layer, each (columns, kvHeads, headDim), at `position` and on. A head's vector is rounded to
+   * integers times its step, largest / 32767; one whose largest is below 1e-30 becomes zero.
    */
-  storeKv(cache: KvCache, key: Floats, value: Floats, position: number, columns: number): void;
-  /** Causal grouped-query attention of q, (columns, heads, headDim), at `position` and on, over what is in the cache. */
+  storeKv(
+    cache: KvCache,
+    key: Floats,
+    value: Floats,
+    place: { layer: number; position: number; columns: number },
+  ): void;
+  /** Copies `columns` positions of one layer from `source` on in another cache of the shape, to `position` and on. */
+  copyKv(
+    cache: KvCache,
+    from: KvCache,
+    place: { layer: number; source: number; position: number; columns: number },
+  ): void;
+  /** Causal grouped-query attention of q, (columns, heads, headDim), at `position` and on, over one layer of the cache. */
   attention(
     out: Floats,
     q: Floats,
     cache: KvCache,
-    shape: { position: number; columns: number; heads: number; scale: number },
+    shape: { layer: number; position: number; columns: number; heads: number; scale: number },
   ): void;
   /** Lowest index among the largest of `count` values. NaN counts as −∞. */
   argmax(x: Floats, count: number): number | Promise<number>;
+  /** The `count` largest of `vocab` values. */
+  top(x: Floats, vocab: number, count: number): Top | Promise<Top>;
   /** log Σ exp x[i] */
   logSumExp(x: Floats, count: number): number | Promise<number>;
   /** out[i] = exp(x[i]) / Σ exp(x). out may be x. */
   softmax(out: Floats, x: Floats, count: number): void;
+  /** What verifiers do with rows, in this backend's memory; the same object each time. */
+  rowMath(): RowMath;
 }
 
 /** Distance between vectors of n elements that stand in one buffer. */

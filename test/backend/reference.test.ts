@@ -16,6 +16,9 @@ const tolerance: Tolerance = {
   logSumExp: F64_SUMS,
 };
 
+const SHAPE = { layers: 1, kvHeads: 1, headDim: 8 };
+const FIRST = { layer: 0, position: 0, columns: 1 };
+
 describeBackend("reference backend", createReferenceBackend, { tolerance });
 
 describe("reference backend: mistakes of an architecture", () => {
@@ -28,10 +31,12 @@ describe("reference backend: mistakes of an architecture", () => {
     expect(() => backend.free(x)).toThrow("freed before");
     expect(() => backend.read(x)).toThrow("already freed");
     expect(() => backend.write(part, new Float32Array(1))).toThrow("already freed");
-    const cache = backend.kvCache(4, 1, 8);
+    const cache = backend.kvCache(SHAPE, 4);
+    backend.claimKv(cache, 0, 4);
     backend.free(cache);
     const kv = backend.floats(8);
-    expect(() => backend.storeKv(cache, kv, kv, 0, 1)).toThrow("already freed");
+    expect(() => backend.storeKv(cache, kv, kv, FIRST)).toThrow("already freed");
+    expect(() => backend.free(cache)).toThrow("already freed");
     const matrix = backend.matrix("F32", 0, 4).finish();
     backend.free(matrix);
     expect(() => backend.free(matrix)).toThrow("freed before");
@@ -64,8 +69,17 @@ describe("reference backend: mistakes of an architecture", () => {
     );
     expect(() => backend.embed(eight, weights, [0])).toThrow(RangeError);
     expect(() => backend.slice(five, 4, 2)).toThrow('"length" must be an integer from 0 to 1, got 2');
-    const cache = backend.kvCache(2, 1, 8);
-    expect(() => backend.storeKv(cache, eight, eight, 2, 1)).toThrow('"position"');
+    const cache = backend.kvCache(SHAPE, 2);
+    expect(() => backend.storeKv(cache, eight, eight, { ...FIRST, position: 2 })).toThrow('"position"');
+    expect(() => backend.storeKv(cache, eight, eight, FIRST)).toThrow("it was never claimed");
+    expect(() => backend.claimKv(cache, 1, 2)).toThrow('"columns" must be an integer from 0 to 1, got 2');
+    backend.claimKv(cache, 0, 2);
+    const fork = backend.forkKv(cache, 1, 2);
+    for (const each of [cache, fork]) {
+      expect(() => backend.storeKv(each, eight, eight, FIRST)).toThrow("it is shared, claim it first");
+    }
+    expect(() => backend.forkKv(cache, 3, 4)).toThrow('"length"');
+    expect(() => backend.forkKv(cache, 2, 1)).toThrow('"capacity"');
     expect(() => createReferenceBackend({ maxBytes: 0 })).toThrow('"maxBytes"');
   });
 

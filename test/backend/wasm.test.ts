@@ -48,12 +48,19 @@ const EXPORTS: Record<keyof Exports, WebAssembly.ImportExportKind> = {
   rms_norm: "function",
   rope: "function",
   store_kv: "function",
+  copy_kv: "function",
   attention: "function",
   add: "function",
   swiglu: "function",
   argmax: "function",
   log_sum_exp: "function",
   softmax: "function",
+  top: "function",
+  race: "function",
+  residual: "function",
+  draw: "function",
+  mass: "function",
+  tempered: "function",
 };
 
 const bytesOf = (build: Build) => readFileSync(new URL(`../../build/${build}.wasm`, import.meta.url));

@@ -6,13 +6,14 @@
  * Head h reads the keys and values of head h / (heads / kvHeads), rounded down.
  *
  * Source    Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245 (groups).
- * Layout    K and V: [kvHead][position][headDim] i16 codes, and a step (f32) per kvHead and position.
+ * Layout    of a page, K and V: [layer][kvHead][slot][headDim] i16 codes, and a step (f32) per layer, kvHead and slot.
  * Accuracy  a vector of one head is rounded to multiples of its step, largest / 32767; all else f64, one rounding to f32.
  * Cost      a call decodes what is in the cache once per kvHead, for all its columns and heads.
  */
 import { expectInteger } from "../../errors.ts";
 import { exp } from "../../math.ts";
-import type { KvCache } from "../backend.ts";
+import type { KvCache, KvShape } from "../backend.ts";
+import { KV_PAGE, KvPages, type PageStore, pageCount } from "../kv-pages.ts";
 import type { Allocation, Memory } from "./memory.ts";
 
 /** Largest magnitude of a code. */
@@ -25,54 +26,167 @@ interface Rounded {
   readonly steps: Float32Array;
 }
 
-export function kvBytes(capacity: number, kvHeads: number, headDim: number): number {
-  for (const [name, size] of Object.entries({ capacity, kvHeads, headDim }))
-    expectInteger(name, size, 0, 2 ** 32);
-  return 2 * capacity * kvHeads * (headDim * 2 + 4);
+interface Page {
+  readonly keys: Rounded;
+  readonly values: Rounded;
 }
 
-export class HeldKvCache implements KvCache {
-  readonly capacity: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly allocation: Allocation<{ readonly keys: Rounded; readonly values: Rounded }>;
+export function kvBytes(shape: KvShape, capacity: number): number {
+  for (const [name, size] of Object.entries({ capacity, ...shapeOf(shape) })) {
+    expectInteger(name, size, 0, 2 ** 32);
+  }
+  return pageCount(capacity) * pageBytes(shape);
+}
 
-  constructor(memory: Memory, capacity: number, kvHeads: number, headDim: number) {
-    this.capacity = capacity;
-    this.kvHeads = kvHeads;
-    this.headDim = headDim;
+function pageBytes({ layers, kvHeads, headDim }: KvShape): number {
+  return 2 * KV_PAGE * layers * kvHeads * (headDim * 2 + 4);
+}
+
+function shapeOf({ layers, kvHeads, headDim }: KvShape): KvShape {
+  return { layers, kvHeads, headDim };
+}
+
+/** Pages of one shape, counted when they are promised and made when they are taken. */
+class HeldPages implements PageStore<Page> {
+  readonly #memory: Memory;
+  readonly #shape: KvShape;
+
+  constructor(memory: Memory, shape: KvShape) {
+    this.#memory = memory;
+    this.#shape = shape;
+  }
+
+  promise(count: number): void {
+    this.#memory.claim(count * pageBytes(this.#shape));
+  }
+
+  release(count: number): void {
+    this.#memory.release(count * pageBytes(this.#shape));
+  }
+
+  take(): Page {
+    const { layers, kvHeads, headDim } = this.#shape;
+    const vectors = KV_PAGE * layers * kvHeads;
     const rounded = () => ({
-      codes: new Int16Array(capacity * kvHeads * headDim),
-      steps: new Float32Array(capacity * kvHeads),
+      codes: new Int16Array(vectors * headDim),
+      steps: new Float32Array(vectors),
     });
-    this.allocation = memory.allocate("KV cache", kvBytes(capacity, kvHeads, headDim), () => ({
+    return this.#memory.make("KV cache", pageBytes(this.#shape), () => ({
       keys: rounded(),
       values: rounded(),
     }));
   }
 
-  /** Keys and values of one position, (kvHeads, headDim) each. */
-  store(key: Float32Array, value: Float32Array, position: number): void {
-    expectInteger("position", position, 0, this.capacity - 1);
-    const { keys, values } = this.allocation.data;
+  free(): void {
+    this.release(1);
+  }
+
+  copy(to: Page, from: Page): void {
+    for (const part of ["keys", "values"] as const) {
+      to[part].codes.set(from[part].codes);
+      to[part].steps.set(from[part].steps);
+    }
+  }
+}
+
+export class HeldKvCache implements KvCache {
+  readonly layers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly capacity: number;
+  readonly allocation: Allocation<KvPages<Page>>;
+  readonly #memory: Memory;
+
+  static open(memory: Memory, shape: KvShape, capacity: number): HeldKvCache {
+    kvBytes(shape, capacity);
+    const pages = KvPages.open(new HeldPages(memory, shapeOf(shape)), capacity);
+    return new HeldKvCache(memory, shape, capacity, pages);
+  }
+
+  private constructor(memory: Memory, shape: KvShape, capacity: number, pages: KvPages<Page>) {
+    this.layers = shape.layers;
+    this.kvHeads = shape.kvHeads;
+    this.headDim = shape.headDim;
+    this.capacity = capacity;
+    this.#memory = memory;
+    // The pages are counted one by one.
+    this.allocation = memory.allocate("KV cache", 0, () => pages);
+  }
+
+  fork(length: number, capacity: number): HeldKvCache {
+    expectInteger("length", length, 0, this.capacity);
+    expectInteger("capacity", capacity, length, 2 ** 32);
+    const pages = this.allocation.data.fork(length, capacity);
+    return new HeldKvCache(this.#memory, this, capacity, pages);
+  }
+
+  claim(position: number, columns: number): void {
+    expectInteger("position", position, 0, this.capacity);
+    expectInteger("columns", columns, 0, this.capacity - position);
+    this.allocation.data.claim(position, columns, () => {});
+  }
+
+  free(): void {
+    const pages = this.allocation.data;
+    this.#memory.free(this.allocation);
+    pages.close();
+  }
+
+  /** Keys and values of one position in one layer, (kvHeads, headDim) each. */
+  store(key: Float32Array, value: Float32Array, layer: number, position: number): void {
+    const { keys, values } = this.#writable(position);
     for (let head = 0; head < this.kvHeads; head++) {
-      const to = head * this.capacity + position;
+      const to = this.#vector(layer, head, position);
       const from = head * this.headDim;
       round(key.subarray(from, from + this.headDim), keys, to);
       round(value.subarray(from, from + this.headDim), values, to);
     }
   }
 
-  /** Positions 0 … length − 1 of a head, (length, headDim). */
-  decode(what: "keys" | "values", kvHead: number, length: number): Float64Array {
+  /** Copies one position of one layer of another cache. */
+  copyFrom(from: HeldKvCache, layer: number, source: number, position: number): void {
+    const to = this.#writable(position);
+    const page = from.#page(source);
+    const { headDim } = this;
+    for (let head = 0; head < this.kvHeads; head++) {
+      const [at, sourceAt] = [this.#vector(layer, head, position), from.#vector(layer, head, source)];
+      for (const part of ["keys", "values"] as const) {
+        const codes = page[part].codes.subarray(sourceAt * headDim, (sourceAt + 1) * headDim);
+        to[part].codes.set(codes, at * headDim);
+        to[part].steps[at] = page[part].steps[sourceAt];
+      }
+    }
+  }
+
+  /** Positions 0 … length − 1 of a head in a layer, (length, headDim). */
+  decode(part: keyof Page, layer: number, kvHead: number, length: number): Float64Array {
     expectInteger("length", length, 0, this.capacity);
-    const { codes, steps } = this.allocation.data[what];
-    const first = kvHead * this.capacity;
-    const decoded = new Float64Array(length * this.headDim);
-    for (let i = 0; i < decoded.length; i++) {
-      decoded[i] = codes[first * this.headDim + i] * steps[first + Math.floor(i / this.headDim)];
+    const { headDim } = this;
+    const decoded = new Float64Array(length * headDim);
+    for (let position = 0; position < length; position++) {
+      const { codes, steps } = this.#page(position)[part];
+      const at = this.#vector(layer, kvHead, position);
+      for (let d = 0; d < headDim; d++) decoded[position * headDim + d] = codes[at * headDim + d] * steps[at];
     }
     return decoded;
+  }
+
+  /** Index of a head's vector in its page. */
+  #vector(layer: number, kvHead: number, position: number): number {
+    return (layer * this.kvHeads + kvHead) * KV_PAGE + (position % KV_PAGE);
+  }
+
+  #page(position: number): Page {
+    const page = this.allocation.data.pageOf(expectInteger("position", position, 0, this.capacity - 1));
+    if (page === undefined) throw new RangeError(`Cannot read position ${position}: it was never claimed`);
+    return page;
+  }
+
+  #writable(position: number): Page {
+    const page = this.#page(position);
+    if (!this.allocation.data.writable(position))
+      throw new RangeError(`Cannot write position ${position}: it is shared, claim it first`);
+    return page;
   }
 }
 
@@ -80,14 +194,14 @@ export function attention(
   out: Float32Array,
   q: Float32Array,
   cache: HeldKvCache,
-  shape: { position: number; columns: number; heads: number; scale: number },
+  shape: { layer: number; position: number; columns: number; heads: number; scale: number },
 ): void {
-  const { position, columns, heads, scale } = shape;
+  const { layer, position, columns, heads, scale } = shape;
   const { headDim } = cache;
   const group = heads / cache.kvHeads;
   for (let kvHead = 0; kvHead < cache.kvHeads; kvHead++) {
-    const keys = cache.decode("keys", kvHead, position + columns);
-    const values = cache.decode("values", kvHead, position + columns);
+    const keys = cache.decode("keys", layer, kvHead, position + columns);
+    const values = cache.decode("values", layer, kvHead, position + columns);
     for (let column = 0; column < columns; column++) {
       for (let head = kvHead * group; head < (kvHead + 1) * group; head++) {
         const start = (column * heads + head) * headDim;

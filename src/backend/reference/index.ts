@@ -11,15 +11,19 @@ import {
   type Backend,
   type Floats,
   type KvCache,
+  type KvShape,
   type Matrix,
   type MatrixWriter,
   stride,
+  type Top,
 } from "../backend.ts";
+import type { RowMath } from "../row-math.ts";
 import { attention, HeldKvCache, kvBytes } from "./attention.ts";
 import { add, addBias, rmsNorm, rope, swiglu } from "./layer.ts";
 import { embed, type HeldMatrix, HeldMatrixWriter, matmul, matrixBytes } from "./matmul.ts";
 import { HeldFloats, Memory, valuesOf } from "./memory.ts";
-import { argmax, logSumExp, softmax } from "./row.ts";
+import { argmax, logSumExp, softmax, top } from "./row.ts";
+import { referenceRowMath } from "./row-math.ts";
 
 /** As much as the Wasm backend can address. */
 const DEFAULT_MAX_BYTES = 4 * 2 ** 30;
@@ -83,6 +87,10 @@ class ReferenceBackend implements Backend {
     valuesOf(x, "x", values.length).set(values);
   }
 
+  copy(to: Floats, x: Floats, count: number): void {
+    valuesOf(to, "to", count).set(valuesOf(x, "x", count).subarray(0, count));
+  }
+
   read(x: Floats): Float32Array {
     return valuesOf(x, "x");
   }
@@ -95,18 +103,30 @@ class ReferenceBackend implements Backend {
     return new HeldMatrixWriter(this.#memory, type, rows, cols);
   }
 
-  kvBytes(capacity: number, kvHeads: number, headDim: number): number {
-    return kvBytes(capacity, kvHeads, headDim);
+  kvBytes(shape: KvShape, capacity: number): number {
+    return kvBytes(shape, capacity);
   }
 
-  kvCache(capacity: number, kvHeads: number, headDim: number): KvCache {
-    return new HeldKvCache(this.#memory, capacity, kvHeads, headDim);
+  kvCache(shape: KvShape, capacity: number): KvCache {
+    return HeldKvCache.open(this.#memory, shape, capacity);
+  }
+
+  forkKv(cache: KvCache, length: number, capacity: number): KvCache {
+    return (cache as HeldKvCache).fork(length, capacity);
+  }
+
+  claimKv(cache: KvCache, position: number, columns: number): void {
+    (cache as HeldKvCache).claim(position, columns);
   }
 
   free(handle: Floats | Matrix | KvCache): void {
+    if (handle instanceof HeldKvCache) {
+      handle.free();
+      return;
+    }
     if (handle instanceof HeldFloats && handle.isSlice)
       throw new TypeError("Cannot free a slice: free what it is of");
-    this.#memory.free((handle as HeldFloats | HeldMatrix | HeldKvCache).allocation);
+    this.#memory.free((handle as HeldFloats | HeldMatrix).allocation);
   }
 
   close(): void {
@@ -153,14 +173,22 @@ class ReferenceBackend implements Backend {
     }
   }
 
-  storeKv(cache: KvCache, key: Floats, value: Floats, position: number, columns: number): void {
+  storeKv(cache: KvCache, key: Floats, value: Floats, place: Parameters<Backend["storeKv"]>[3]): void {
+    const { layer, position, columns } = place;
     const size = cache.kvHeads * cache.headDim;
     const keys = valuesOf(key, "key", columns * size);
     const values = valuesOf(value, "value", columns * size);
     for (let column = 0; column < columns; column++) {
-      const start = column * size;
+      const [start, end] = [column * size, (column + 1) * size];
       const held = cache as HeldKvCache;
-      held.store(keys.subarray(start, start + size), values.subarray(start, start + size), position + column);
+      held.store(keys.subarray(start, end), values.subarray(start, end), layer, position + column);
+    }
+  }
+
+  copyKv(cache: KvCache, from: KvCache, place: Parameters<Backend["copyKv"]>[2]): void {
+    const { layer, source, position, columns } = place;
+    for (let i = 0; i < columns; i++) {
+      (cache as HeldKvCache).copyFrom(from as HeldKvCache, layer, source + i, position + i);
     }
   }
 
@@ -175,6 +203,14 @@ class ReferenceBackend implements Backend {
 
   logSumExp(x: Floats, count: number): number {
     return logSumExp(valuesOf(x, "x", count).subarray(0, count));
+  }
+
+  top(x: Floats, vocab: number, count: number): Top {
+    return top(valuesOf(x, "x", vocab).subarray(0, vocab), count);
+  }
+
+  rowMath(): RowMath {
+    return referenceRowMath;
   }
 
   softmax(out: Floats, x: Floats, count: number): void {

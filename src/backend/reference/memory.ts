@@ -56,18 +56,32 @@ export class Memory {
   /** @param make Creates the arrays, which together take `bytes`; not called if they would pass the ceiling. */
   allocate<T>(what: string, bytes: number, make: () => T): Allocation<T> {
     this.reserve(bytes);
-    let data: T;
+    const allocation = new Allocation(what, bytes, this.make(what, bytes, make));
+    this.#live.add(allocation);
+    this.#used += bytes;
+    return allocation;
+  }
+
+  /** Counts `bytes` that are yet to be made. @throws {MemoryError} If they would pass the ceiling. */
+  claim(bytes: number): void {
+    this.reserve(bytes);
+    this.#used += bytes;
+  }
+
+  /** Counts `bytes` no longer that were claimed. */
+  release(bytes: number): void {
+    this.#used -= bytes;
+  }
+
+  /** Creates arrays of `bytes` that are counted already. */
+  make<T>(what: string, bytes: number, make: () => T): T {
     try {
-      data = make();
+      return make();
     } catch (cause) {
       throw new MemoryError(`Cannot allocate: this host refused ${grouped(bytes)} bytes for ${what}`, {
         cause,
       });
     }
-    const allocation = new Allocation(what, bytes, data);
-    this.#live.add(allocation);
-    this.#used += bytes;
-    return allocation;
   }
 
   /** @throws {TypeError} If it is not held: freed before, or another memory's. */

@@ -3,12 +3,14 @@
  *
  *     argmax     the lowest index among the largest values; NaN counts as −∞
  *     logSumExp  max + log Σ exp(x − max)
+ *     top        the largest, best first, of equal ones the lowest index first; never NaN or −∞
  *     softmax    exp(x − max) / Σ exp(x − max)
  *
  * Accuracy  f64 throughout; probabilities are rounded to f32 once. A NaN makes both sums NaN. A largest value that is
  *           infinite is the logSumExp, and makes every probability NaN.
  */
 import { exp, log } from "../../math.ts";
+import type { Top } from "../backend.ts";
 
 export function argmax(x: Float32Array): number {
   let best = 0;
@@ -20,6 +22,12 @@ export function argmax(x: Float32Array): number {
     }
   }
   return best;
+}
+
+export function top(x: Float32Array, count: number): Top {
+  const ids = Uint32Array.from(x.keys()).filter((id) => x[id] > -Infinity);
+  const best = ids.sort((a, b) => (x[a] === x[b] ? a - b : x[a] > x[b] ? -1 : 1)).slice(0, count);
+  return { ids: best, logits: Float32Array.from(best, (id) => x[id]) };
 }
 
 export function logSumExp(x: Float32Array): number {

@@ -1,45 +1,41 @@
 /**
  * arena: allocation in the linear memory of one instance, from __heap_base up to a ceiling.
  *
- * Weights, caches and buffers are few, large and long-lived, so a first-fit list of free ranges is all it takes.
- * Memory grows by what is needed, never shrinks, and is reused after `free`.
+ * Weights and buffers are few, large and long-lived, so a first-fit list of free ranges is all it takes. Memory grows by
+ * what is needed, never shrinks, and is reused after `free`.
+ *
+ * What is promised to be there later has an address at all times, so that no allocation can break a promise by lying in
+ * its way; but it moves up where memory would have to grow past it for something else.
  */
 import { grouped, MemoryError } from "../../errors.ts";
+import { Ranges } from "./ranges.ts";
 
 const PAGE = 65_536;
 const ALIGNMENT = 64;
-
-interface Range {
-  start: number;
-  bytes: number;
-}
 
 export class Arena {
   readonly #memory: WebAssembly.Memory;
   readonly #maxBytes: number;
   /** The last address that whole pages below the ceiling reach. */
   readonly #limit: number;
-  /** By address; neighbours are merged. */
-  readonly #free: Range[] = [];
-  readonly #sizes = new Map<number, number>();
-  /** From here on nothing is in use. */
-  #top: number;
-  /** From here on nothing ever was. */
+  readonly #ranges: Ranges;
+  /** Addresses promised, by size, the lowest last. */
+  readonly #promised = new Map<number, number[]>();
+  /** From here on nothing was ever written. */
   #touched: number;
-  #used: number;
 
   /** @param maxBytes ceiling of the whole memory, below 4 GiB. */
   constructor(memory: WebAssembly.Memory, base: number, maxBytes: number) {
     this.#memory = memory;
     this.#maxBytes = maxBytes;
     this.#limit = Math.floor(maxBytes / PAGE) * PAGE;
-    this.#top = align(base);
-    this.#touched = this.#top;
-    this.#used = this.#top;
+    this.#touched = align(base);
+    this.#ranges = new Ranges(align(base), this.#limit);
   }
 
+  /** Promises included. */
   get usedBytes(): number {
-    return this.#used;
+    return this.#ranges.used;
   }
 
   get maxBytes(): number {
@@ -48,9 +44,14 @@ export class Arena {
 
   /** Grows the memory at once, so that many allocations do not each move it. What was freed counts as there. */
   reserve(bytes: number): void {
-    this.#checkCeiling(bytes, this.#limit - this.#used);
-    const freed = this.#top - this.#used;
-    this.#grow(Math.min(this.#top + Math.max(bytes - freed, 0), this.#limit));
+    const { used, end } = this.#ranges;
+    if (bytes > this.#limit - used) this.#refuse(bytes, this.#limit - used);
+    this.#grow(Math.min(end + Math.max(bytes - (end - used), 0), this.#limit));
+  }
+
+  /** Bytes that an allocation of `bytes` takes. */
+  sizeOf(bytes: number): number {
+    return align(Math.max(bytes, 1));
   }
 
   /** Zeroed bytes, 64-byte aligned. */
@@ -58,66 +59,113 @@ export class Arena {
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
       throw new RangeError(`Cannot allocate: "bytes" must be an integer of at least 0, got ${bytes}`);
     }
-    const size = align(Math.max(bytes, 1));
-    const index = this.#free.findIndex((range) => range.bytes >= size);
-    let start: number;
-    if (index >= 0) {
-      const range = this.#free[index];
-      start = range.start;
-      range.start += size;
-      range.bytes -= size;
-      if (range.bytes === 0) this.#free.splice(index, 1);
-      this.#clear(start, size);
-    } else {
-      this.#checkCeiling(size, this.#limit - this.#top);
-      this.#grow(this.#top + size);
-      start = this.#top;
-      this.#top += size;
-      // Beyond what was ever handed out the memory is zero as it came.
-      if (start < this.#touched) this.#clear(start, Math.min(size, this.#touched - start));
-      this.#touched = Math.max(this.#touched, this.#top);
+    const size = this.sizeOf(bytes);
+    const start = this.#placeLow(size);
+    const written = this.#touched;
+    try {
+      this.#touch(start + size);
+    } catch (error) {
+      this.free(start);
+      throw error;
     }
-    this.#sizes.set(start, size);
-    this.#used += size;
+    // Beyond what was ever written the memory is zero as it came.
+    if (start < written) {
+      new Uint8Array(this.#memory.buffer, start, Math.min(size, written - start)).fill(0);
+    }
     return start;
   }
 
   free(start: number): void {
-    const bytes = this.#sizes.get(start);
-    if (bytes === undefined) throw new RangeError(`Cannot free: nothing is allocated at ${start}`);
-    this.#sizes.delete(start);
-    this.#used -= bytes;
-    let at = this.#free.findIndex((range) => range.start > start);
-    if (at < 0) at = this.#free.length;
-    this.#free.splice(at, 0, { start, bytes });
-    this.#merge(at);
-    if (at > 0) this.#merge(at - 1);
-    const last = this.#free[this.#free.length - 1];
-    if (last.start + last.bytes === this.#top) {
-      this.#top = last.start;
-      this.#free.pop();
+    this.#ranges.free(start);
+  }
+
+  /** Makes sure that `take(bytes)` can be called `count` times. @throws {MemoryError} If there is no place for all of them. */
+  promise(bytes: number, count: number): void {
+    const size = this.sizeOf(bytes);
+    const left = this.#limit - this.#ranges.used;
+    if (size * count > left) this.#refuse(size * count, left);
+    const starts = this.#placeAll(size, count);
+    if (starts === null) this.#refuse(size * count, this.#limit - this.#ranges.end);
+    this.#setPromised(size, [...this.#promisedOf(size), ...starts]);
+  }
+
+  /** Gives up `count` promises of `bytes`, those furthest up. */
+  release(bytes: number, count: number): void {
+    for (const start of this.#promisedOf(this.sizeOf(bytes)).splice(0, count)) this.free(start);
+  }
+
+  /** Bytes that were promised, 64-byte aligned, not zeroed. @throws {MemoryError} If the host does not have them after all. */
+  take(bytes: number): number {
+    const size = this.sizeOf(bytes);
+    const starts = this.#promisedOf(size);
+    this.#touch(starts[starts.length - 1] + size);
+    return starts.pop()!;
+  }
+
+  /** A place for `size` bytes, as low as it can be. */
+  #placeLow(size: number): number {
+    const start = this.#ranges.place(size);
+    if (start === null) this.#refuse(size, this.#limit - this.#ranges.end);
+    if (start + size <= this.#memory.buffer.byteLength || this.#promised.size === 0) return start;
+    this.free(start);
+    return this.#placeBelowPromised(size) ?? this.#ranges.place(size)!;
+  }
+
+  /** A place for `size` bytes where promises were, which move up; null if they do not all find another. */
+  #placeBelowPromised(size: number): number | null {
+    const before = [...this.#promised];
+    for (const [, starts] of before) for (const start of starts) this.free(start);
+    const start = this.#ranges.place(size)!;
+    const moved: [number, number[]][] = [];
+    for (const [bytes, starts] of before) {
+      const others = this.#placeAll(bytes, starts.length);
+      if (others === null) {
+        for (const [, placed] of moved) for (const each of placed) this.free(each);
+        this.free(start);
+        for (const [each, places] of before) for (const place of places) this.#ranges.placeAt(place, each);
+        return null;
+      }
+      moved.push([bytes, others]);
     }
+    for (const [bytes, starts] of moved) this.#setPromised(bytes, starts);
+    return start;
   }
 
-  #clear(start: number, bytes: number): void {
-    new Uint8Array(this.#memory.buffer, start, bytes).fill(0);
-  }
-
-  /** Joins the free range at `index` with the next one if they touch. */
-  #merge(index: number): void {
-    const range = this.#free[index];
-    const next = this.#free[index + 1];
-    if (next === undefined || range.start + range.bytes !== next.start) return;
-    range.bytes += next.bytes;
-    this.#free.splice(index + 1, 1);
-  }
-
-  #checkCeiling(bytes: number, left: number): void {
-    if (bytes > left) {
-      throw new MemoryError(
-        `Cannot allocate: ${grouped(bytes)} bytes are needed, ${grouped(Math.max(left, 0))} of ${grouped(this.#maxBytes)} are left`,
-      );
+  /** Places for `count` times `size` bytes; null, and none taken, if there are not so many. */
+  #placeAll(size: number, count: number): number[] | null {
+    const starts: number[] = [];
+    while (starts.length < count) {
+      const start = this.#ranges.place(size);
+      if (start === null) {
+        for (const each of starts) this.free(each);
+        return null;
+      }
+      starts.push(start);
     }
+    return starts;
+  }
+
+  #promisedOf(size: number): number[] {
+    return this.#promised.get(size) ?? [];
+  }
+
+  #setPromised(size: number, starts: number[]): void {
+    this.#promised.set(
+      size,
+      starts.sort((a, b) => b - a),
+    );
+  }
+
+  #refuse(bytes: number, left: number): never {
+    throw new MemoryError(
+      `Cannot allocate: ${grouped(bytes)} bytes are needed, ${grouped(Math.max(left, 0))} of ${grouped(this.#maxBytes)} are left`,
+    );
+  }
+
+  /** Sees to it that there is memory up to `end`, to be written to. */
+  #touch(end: number): void {
+    this.#grow(end);
+    this.#touched = Math.max(this.#touched, end);
   }
 
   #grow(end: number): void {

@@ -27,22 +27,29 @@ export interface Exports {
   store_kv(
     key: number,
     value: number,
-    keyCache: number,
-    valueCache: number,
+    table: number,
+    layer: number,
     position: number,
-    capacity: number,
+    kvHeads: number,
+    headDim: number,
+  ): void;
+  copy_kv(
+    sourceTable: number,
+    source: number,
+    table: number,
+    position: number,
+    layer: number,
     kvHeads: number,
     headDim: number,
   ): void;
   attention(
     q: number,
-    keyCache: number,
-    valueCache: number,
+    table: number,
     out: number,
     scores: number,
+    layer: number,
     position: number,
     tokens: number,
-    capacity: number,
     heads: number,
     kvHeads: number,
     headDim: number,
@@ -54,7 +61,14 @@ export interface Exports {
   argmax(row: number, vocab: number): number;
   log_sum_exp(row: number, vocab: number): number;
   softmax(row: number, out: number, vocab: number): void;
+  top(row: number, vocab: number, count: number, out: number): number;
+
+  race(row: number, vocab: number, key0: number, key1: number, position: number): number;
+  residual(p: number, q: number, out: number, vocab: number, pScale: number, qScale: number): number;
+  draw(row: number, vocab: number, goal: number): number;
+  mass(row: number, vocab: number): number;
+  tempered(row: number, out: number, vocab: number, inverse: number): number;
 }
 
 /** What abi() must return. */
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;

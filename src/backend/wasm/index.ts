@@ -2,25 +2,26 @@
  * The Wasm backend: the kernels of assembly/ over one linear memory. Handles are addresses; every call is synchronous.
  */
 import type { WeightType } from "../../format/blocks.ts";
-import type { Backend, Floats, KvCache, Matrix, MatrixWriter } from "../backend.ts";
+import type { Backend, Floats, KvCache, KvShape, Matrix, MatrixWriter, Top } from "../backend.ts";
 import { stride } from "../backend.ts";
+import type { RowMath } from "../row-math.ts";
 import { Arena } from "./arena.ts";
 import type { Exports } from "./exports.ts";
 import { type Build, instantiate } from "./instantiate.ts";
+import { KvMemory, type WasmKvCache } from "./kv.ts";
 import { FORMAT_IDS, type PackedMatrix, PackingWriter, packedBytes } from "./matrix.ts";
+import { createWasmRowMath } from "./row-math.ts";
 
 /** Columns that one matmul call lays out at once: bounds the scratch memory, and fits the second-level cache. */
 const COLUMNS_AT_ONCE = 32;
+
+/** Of 4,096 ids and logits: no call of `top` for fewer moves memory, so a view of the row outlives it. */
+const TOP_BYTES = 4096 * 8;
 
 const MAX_BYTES = 4096 * 2 ** 20 - 65_536;
 
 interface WasmFloats extends Floats {
   readonly address: number;
-}
-
-interface WasmKvCache extends KvCache {
-  readonly keys: number;
-  readonly values: number;
 }
 
 export interface WasmBackendOptions {
@@ -54,6 +55,8 @@ class WasmBackend implements Backend {
   readonly build: Build;
   readonly #kernels: Exports;
   readonly #arena: Arena;
+  readonly #kv: KvMemory;
+  #rowMath: RowMath | undefined;
   /** Scratch for laid-out inputs and attention scores: grows to the largest need, is never zeroed. */
   #scratch = { address: 0, bytes: 0 };
 
@@ -61,6 +64,7 @@ class WasmBackend implements Backend {
     this.#kernels = kernels;
     this.build = build;
     this.#arena = new Arena(kernels.memory, kernels.heap_base(), maxBytes);
+    this.#kv = new KvMemory(kernels, this.#arena);
   }
 
   get usedBytes(): number {
@@ -79,7 +83,7 @@ class WasmBackend implements Backend {
     const inputs = Object.values(FORMAT_IDS).map((id) =>
       this.#kernels.input_bytes(id, cols, COLUMNS_AT_ONCE),
     );
-    this.#scratchOf(Math.max(...inputs, scoreBytes(capacity)));
+    this.#scratchOf(Math.max(...inputs, scoreBytes(capacity), TOP_BYTES));
   }
 
   floats(length: number): WasmFloats {
@@ -94,6 +98,11 @@ class WasmBackend implements Backend {
     new Float32Array(this.#kernels.memory.buffer, address(x), x.length).set(values);
   }
 
+  copy(to: Floats, x: Floats, count: number): void {
+    const bytes = new Uint8Array(this.#kernels.memory.buffer);
+    bytes.copyWithin(address(to), address(x), address(x) + count * 4);
+  }
+
   read(x: Floats): Float32Array {
     return new Float32Array(this.#kernels.memory.buffer, address(x), x.length);
   }
@@ -106,19 +115,25 @@ class WasmBackend implements Backend {
     return new PackingWriter(this.#kernels, this.#arena, type, rows, cols);
   }
 
-  kvBytes(capacity: number, kvHeads: number, headDim: number): number {
-    // The layout of layer/attention.ts.
-    return 2 * stride(capacity) * kvHeads * (headDim * 2 + 4);
+  kvBytes(shape: KvShape, capacity: number): number {
+    return this.#kv.bytes(shape, capacity);
   }
 
-  kvCache(capacity: number, kvHeads: number, headDim: number): WasmKvCache {
-    const bytes = this.kvBytes(capacity, kvHeads, headDim);
-    const keys = this.#arena.allocate(bytes);
-    return { keys, values: keys + bytes / 2, capacity, kvHeads, headDim };
+  kvCache(shape: KvShape, capacity: number): KvCache {
+    return this.#kv.open(shape, capacity);
+  }
+
+  forkKv(cache: KvCache, length: number, capacity: number): KvCache {
+    return this.#kv.fork(cache as WasmKvCache, length, capacity);
+  }
+
+  claimKv(cache: KvCache, position: number, columns: number): void {
+    this.#kv.claim(cache as WasmKvCache, position, columns);
   }
 
   free(handle: Floats | Matrix | KvCache): void {
-    this.#arena.free("keys" in handle ? (handle as WasmKvCache).keys : address(handle as Floats));
+    if ("table" in handle) this.#kv.free(handle as WasmKvCache);
+    else this.#arena.free(address(handle as Floats));
   }
 
   /** The instance and its memory go when the last reference does; there is nothing to release by hand. */
@@ -193,36 +208,43 @@ class WasmBackend implements Backend {
     }
   }
 
-  storeKv(cache: KvCache, key: Floats, value: Floats, position: number, columns: number): void {
-    const { keys, values, capacity, kvHeads, headDim } = cache as WasmKvCache;
+  storeKv(cache: KvCache, key: Floats, value: Floats, place: Parameters<Backend["storeKv"]>[3]): void {
+    const { table, kvHeads, headDim } = cache as WasmKvCache;
+    const { layer, position, columns } = place;
     for (let column = 0; column < columns; column++) {
       const offset = column * kvHeads * headDim * 4;
       this.#kernels.store_kv(
         address(key) + offset,
         address(value) + offset,
-        keys,
-        values,
+        table,
+        layer,
         position + column,
-        capacity,
         kvHeads,
         headDim,
       );
     }
   }
 
+  copyKv(cache: KvCache, from: KvCache, place: Parameters<Backend["copyKv"]>[2]): void {
+    const { table, kvHeads, headDim } = cache as WasmKvCache;
+    const { layer, source, position, columns } = place;
+    const sourceTable = (from as WasmKvCache).table;
+    for (let i = 0; i < columns; i++) {
+      this.#kernels.copy_kv(sourceTable, source + i, table, position + i, layer, kvHeads, headDim);
+    }
+  }
+
   attention(out: Floats, q: Floats, cache: KvCache, shape: Parameters<Backend["attention"]>[3]): void {
-    const { keys, values, capacity, kvHeads, headDim } = cache as WasmKvCache;
-    const { position, columns, heads, scale } = shape;
-    const scores = this.#scratchOf(scoreBytes(capacity));
+    const { table, capacity, kvHeads, headDim } = cache as WasmKvCache;
+    const { layer, position, columns, heads, scale } = shape;
     this.#kernels.attention(
       address(q),
-      keys,
-      values,
+      table,
       address(out),
-      scores,
+      this.#scratchOf(scoreBytes(capacity)),
+      layer,
       position,
       columns,
-      capacity,
       heads,
       kvHeads,
       headDim,
@@ -240,6 +262,20 @@ class WasmBackend implements Backend {
 
   softmax(out: Floats, x: Floats, count: number): void {
     this.#kernels.softmax(address(x), address(out), count);
+  }
+
+  top(x: Floats, vocab: number, count: number): Top {
+    const most = Math.min(count, vocab);
+    const out = this.#scratchOf(most * 8);
+    const found = this.#kernels.top(address(x), vocab, most, out);
+    const pairs = new DataView(this.#kernels.memory.buffer, out, found * 8);
+    const ids = Uint32Array.from({ length: found }, (_, i) => pairs.getUint32(i * 8, true));
+    return { ids, logits: Float32Array.from(ids, (_, i) => pairs.getFloat32(i * 8 + 4, true)) };
+  }
+
+  rowMath(): RowMath {
+    this.#rowMath ??= createWasmRowMath(this.#kernels, this.#arena);
+    return this.#rowMath;
   }
 
   #scratchOf(bytes: number): number {

@@ -29,6 +29,10 @@ const SHAPES: readonly Shape[] = [
 const POSITIONS = [0, 1, 2, 3, 4, 5, 15, 16, 17, 62, 63, 64, 65, 299, 300];
 const CAPACITY = 301;
 
+/** Caches here have a layer below the one that is looked at; case/kv.ts is about more of them. */
+const LAYER = 1;
+const FIRST = { layer: LAYER, position: 0, columns: 1 };
+
 export function attentionCases(create: CreateBackend, tolerance: Tolerance): void {
   describe("storeKv", () => {
     test.each([1, 0.1, 3.4e38, 1e-29, 9e-31, 0, 32_767, 65_504.5])(
@@ -47,13 +51,12 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
           [0.5, 1.5, 2.5, -0.5, -1.5, 1, 0, -0].map((x) => (x / 32_767) * largest),
           8,
         );
-        const cache = backend.kvCache(1, 1, size);
-        backend.storeKv(cache, backend.floats(size), load(backend, value), 0, 1);
+        const cache = open(backend, { kvHeads: 1, headDim: size }, 1);
+        backend.storeKv(cache, backend.floats(size), load(backend, value), FIRST);
         // The one position there is has the weight 1, so attention gives its values back.
         const out = guarded(backend, size);
         backend.attention(out.floats, backend.floats(size), cache, {
-          position: 0,
-          columns: 1,
+          ...FIRST,
           heads: 1,
           scale: 1,
         });
@@ -70,14 +73,13 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
     test("a value of NaN or infinity spoils its head and no other", async () => {
       const backend = await create();
       for (const bad of [NaN, Infinity, -Infinity]) {
-        const cache = backend.kvCache(1, 2, 8);
+        const cache = open(backend, { kvHeads: 2, headDim: 8 }, 1);
         const value = new Float32Array(16).fill(1);
         value[11] = bad;
-        backend.storeKv(cache, backend.floats(16), load(backend, value), 0, 1);
+        backend.storeKv(cache, backend.floats(16), load(backend, value), FIRST);
         const out = guarded(backend, 16);
         backend.attention(out.floats, backend.floats(16), cache, {
-          position: 0,
-          columns: 1,
+          ...FIRST,
           heads: 2,
           scale: 1,
         });
@@ -96,7 +98,7 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
       const backend = await create();
       const random = createRandom(shape.heads);
       const { keys, values, queries } = randomSequence(random, shape, CAPACITY);
-      const cache = backend.kvCache(CAPACITY, shape.kvHeads, shape.headDim);
+      const cache = open(backend, shape, CAPACITY);
       store(backend, cache, keys, values, 0, CAPACITY);
       const scale = 1 / Math.sqrt(shape.headDim);
       for (const position of POSITIONS) {
@@ -111,7 +113,7 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
       const shape = { heads: 3, kvHeads: 1, headDim: 16 };
       const { values, queries } = randomSequence(createRandom(1), shape, 23);
       const keys = new Float32Array(values.length).fill(0.75);
-      const cache = backend.kvCache(23, 1, 16);
+      const cache = open(backend, shape, 23);
       store(backend, cache, keys, values, 0, 23);
       const found = await attend(backend, cache, queries, shape, 22, 1, 1);
       const { expected, scales } = formula(shape, keys, values, queries, 22, 1);
@@ -128,7 +130,7 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
       const queries = new Float32Array(length * 32).fill(100);
       for (const winner of [0, 3, 4, 17, 20]) {
         const keys = Float32Array.from(values, (_, i) => (Math.floor(i / 16) === winner ? 300 : -300));
-        const cache = backend.kvCache(length, 2, 8);
+        const cache = open(backend, shape, length);
         store(backend, cache, keys, values, 0, length);
         const found = await attend(backend, cache, queries, shape, length - 1, 1, 0.5);
         const kept = rounded(values, 8);
@@ -149,7 +151,7 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
         const size = shape.heads * shape.headDim;
         const scale = 0.3;
         const run = async (chunks: readonly number[]) => {
-          const cache = backend.kvCache(length, shape.kvHeads, shape.headDim);
+          const cache = open(backend, shape, length);
           const rows = new Float32Array(length * size);
           let position = 0;
           for (const columns of chunks) {
@@ -172,11 +174,11 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
       const shape = { heads: 3, kvHeads: 1, headDim: 16 };
       const [length, size] = [30, 48];
       const { keys, values, queries } = randomSequence(createRandom(4), shape, length);
-      const fresh = backend.kvCache(length, 1, 16);
+      const fresh = open(backend, shape, length);
       store(backend, fresh, keys, values, 0, length);
       const expected = await attend(backend, fresh, queries, shape, 0, length, 0.25);
       for (const kept of [0, 1, 2, 3, 5, 17, 29]) {
-        const cache = backend.kvCache(length, 1, 16);
+        const cache = open(backend, shape, length);
         store(backend, cache, keys, values, 0, kept);
         const huge = new Float32Array(keys.length).fill(65_504);
         store(backend, cache, huge, huge, kept, length - kept);
@@ -193,7 +195,7 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
       const backend = await create();
       const shape = { heads: 6, kvHeads: 2, headDim: 8 };
       const { keys, values, queries } = randomSequence(createRandom(5), shape, 9);
-      const caches = [0, 1, 2].map(() => backend.kvCache(9, 2, 8));
+      const caches = [0, 1, 2].map(() => open(backend, shape, 9));
       for (const cache of caches) store(backend, cache, keys, values, 0, 9);
       const clean = await attend(backend, caches[1], queries, shape, 8, 1, 1);
       const noise = new Float32Array(keys.length).fill(-3);
@@ -210,6 +212,17 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
       }
     });
   });
+}
+
+/** A cache, all of it claimed. */
+function open(
+  backend: Backend,
+  { kvHeads, headDim }: Pick<Shape, "kvHeads" | "headDim">,
+  capacity: number,
+): KvCache {
+  const cache = backend.kvCache({ layers: LAYER + 1, kvHeads, headDim }, capacity);
+  backend.claimKv(cache, 0, capacity);
+  return cache;
 }
 
 /** Keys, values and queries of `length` positions, (length, heads, headDim). */
@@ -235,7 +248,7 @@ function store(
   const part = (all: Float32Array) =>
     load(backend, all.subarray(position * size, (position + columns) * size));
   const [key, value] = [part(keys), part(values)];
-  backend.storeKv(cache, key, value, position, columns);
+  backend.storeKv(cache, key, value, { layer: LAYER, position, columns });
   backend.free(key);
   backend.free(value);
 }
@@ -253,7 +266,7 @@ async function attend(
   const size = heads * headDim;
   const q = load(backend, queries.subarray(position * size, (position + columns) * size));
   const out = guarded(backend, columns * size);
-  backend.attention(out.floats, q, cache, { position, columns, heads, scale });
+  backend.attention(out.floats, q, cache, { layer: LAYER, position, columns, heads, scale });
   backend.free(q);
   return await out.read();
 }

@@ -50,9 +50,10 @@ export function memoryCases(create: CreateBackend): void {
 
     test("usedBytes counts what is held, as announced, until it is freed", async () => {
       const backend = await create();
+      const shape = { layers: 2, kvHeads: 3, headDim: 16 };
       const held: [number, () => Floats | Matrix | KvCache][] = [
         [4000, () => backend.floats(1000)],
-        [backend.kvBytes(100, 3, 16), () => backend.kvCache(100, 3, 16)],
+        [backend.kvBytes(shape, 100), () => backend.kvCache(shape, 100)],
       ];
       for (const type of WEIGHT_TYPES) {
         const bytes = usualWeights(type, 37, 64, createRandom(1));
@@ -90,7 +91,7 @@ export function memoryCases(create: CreateBackend): void {
         ["1,048,577", () => backend.reserve(MIB + 1)],
         ["4,194,304", () => backend.floats(MIB)],
         ["4,194,304", () => backend.matrix("F32", 1024, 1024)],
-        ["4,325,376", () => backend.kvCache(1024, 16, 64)],
+        ["4,325,376", () => backend.kvCache({ layers: 1, kvHeads: 16, headDim: 64 }, 1024)],
       ];
       for (const [needed, attempt] of attempts) {
         const used = backend.usedBytes;
@@ -105,18 +106,19 @@ export function memoryCases(create: CreateBackend): void {
 
     test("sizes that do not fit 32 bits are refused, not wrapped", async () => {
       const backend = await create({ maxBytes: MIB });
+      const shape = { layers: 1, kvHeads: 8, headDim: 128 };
       const attempts: (() => unknown)[] = [
         () => backend.floats(2 ** 30),
         () => backend.floats(2 ** 31),
         () => backend.floats(2 ** 40),
         () => backend.matrix("Q8_0", 2 ** 20, 2 ** 20),
         () => backend.matrix("F32", 4, 2 ** 30),
-        () => backend.kvCache(2 ** 20, 8, 128),
-        () => backend.kvCache(2 ** 22, 8, 128),
+        () => backend.kvCache(shape, 2 ** 20),
+        () => backend.kvCache(shape, 2 ** 22),
         () => backend.reserve(2 ** 40),
       ];
       for (const attempt of attempts) expect(attempt, String(attempt)).toThrow(RangeError);
-      expect(backend.kvBytes(2 ** 22, 8, 128)).toBeGreaterThanOrEqual(2 ** 34);
+      expect(backend.kvBytes(shape, 2 ** 22)).toBeGreaterThanOrEqual(2 ** 34);
       expect(backend.matrixBytes("F32", 4, 2 ** 30)).toBeGreaterThanOrEqual(2 ** 34);
     });
   });

@@ -1,4 +1,4 @@
-/** What is said of a row of logits: argmax, logSumExp, softmax. */
+/** What is said of a row of logits: argmax, top, logSumExp, softmax. */
 import { describe, expect, test } from "vitest";
 import type { Backend } from "../../../src/backend/backend.ts";
 import type { CreateBackend, Tolerance } from "../../backend.case.ts";
@@ -63,6 +63,64 @@ export function rowCases(create: CreateBackend, tolerance: Tolerance): void {
       { row: [-1e-45, 0, 1e-45, -3e38], index: 2 },
     ])("of $row is $index", async ({ row, index }) => {
       expect(await find(row)).toBe(index);
+    });
+  });
+
+  describe("top", () => {
+    const find = async (values: ArrayLike<number>, count: number) => {
+      const backend = await create();
+      const { ids, logits } = await backend.top(rowOf(backend, values), values.length, count);
+      expect([...logits], "the values of the row").toEqual(Array.from(ids, (id) => values[id]));
+      return [...ids];
+    };
+    /** By a stable sort of all. */
+    const sorted = (values: Float32Array) =>
+      [...values.keys()]
+        .filter((id) => values[id] > -Infinity)
+        .sort((a, b) => (values[a] === values[b] ? 0 : values[a] > values[b] ? -1 : 1));
+
+    test.each([1, 2, 15, 16, 17, 40, 64, 1000, 8193, 151_936])(
+      "is the beginning of the sorted row, of %d values",
+      async (length) => {
+        const random = createRandom(length);
+        const kinds = {
+          normal: () => random.normal(),
+          // Few different values: ties everywhere.
+          coarse: () => Math.round(2 * random.normal()),
+          odd: () => [NaN, -Infinity, Infinity, -0, 0, -1e-45, 3e38, random.normal()][random.below(8)],
+        };
+        for (const [name, value] of Object.entries(kinds)) {
+          const row = Float32Array.from({ length }, value);
+          const order = sorted(row);
+          for (const count of [1, 40, 3000]) {
+            expect(await find(row, count), `${name}, ${count}`).toEqual(order.slice(0, count));
+          }
+        }
+      },
+    );
+
+    test("is the same of rows in order and in reverse", async () => {
+      const ascending = Float32Array.from({ length: 5000 }, (_, i) => i);
+      expect(await find(ascending, 50)).toEqual(sorted(ascending).slice(0, 50));
+      expect(await find(ascending.reverse(), 50)).toEqual(Array.from({ length: 50 }, (_, i) => i));
+    });
+
+    test.each([
+      { row: [2, 2, 2, 2, 2], count: 3, ids: [0, 1, 2] },
+      { row: [-0, 0, -0, 1], count: 4, ids: [3, 0, 1, 2] },
+      { row: [1, Infinity, -Infinity, NaN, Infinity], count: 5, ids: [1, 4, 0] },
+      { row: [NaN, -Infinity, NaN], count: 2, ids: [] },
+      { row: [1, 2, 3], count: 0, ids: [] },
+      { row: [1, 3, 2], count: 2 ** 31, ids: [1, 2, 0] },
+    ])("$count of $row are $ids", async ({ row, count, ids }) => {
+      expect(await find(row, count)).toEqual(ids);
+    });
+
+    test.each([8193, 151_936])("is never of what follows the row, of %d values", async (length) => {
+      // What follows is 3e38: see rowOf.
+      const row = new Float32Array(length).fill(-1e30);
+      row[length - 1] = -5;
+      expect(await find(row, 3)).toEqual([length - 1, 0, 1]);
     });
   });
 

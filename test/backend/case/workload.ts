@@ -1,5 +1,6 @@
 /** One pass over every operation, for comparing the bits of two backends. */
 import { type Backend, stride } from "../../../src/backend/backend.ts";
+import { seededRandom } from "../../../src/decoding/verify/random.ts";
 import { WEIGHT_TYPES } from "../../../src/format/blocks.ts";
 import { createRandom } from "../../support/random.ts";
 import { copyOf, extremeWeights, fillMatrix, load, usualWeights, vectors } from "./harness.ts";
@@ -46,17 +47,35 @@ export async function runWorkload(backend: Backend): Promise<Map<string, Float32
     backend.rope(x, load(backend, normal(5 * 32)), shape);
     await keep(`rope ${pairs}`, x);
   }
-  const cache = backend.kvCache(50, 2, 64);
-  backend.storeKv(cache, load(backend, normal(50 * 128)), load(backend, normal(50 * 128)), 0, 50);
+  const cache = backend.kvCache({ layers: 2, kvHeads: 2, headDim: 64 }, 50);
+  backend.claimKv(cache, 0, 50);
+  const [key, value] = [load(backend, normal(50 * 128)), load(backend, normal(50 * 128))];
+  backend.storeKv(cache, key, value, { layer: 1, position: 0, columns: 50 });
   const attended = backend.floats(1024);
-  backend.attention(attended, x, cache, { position: 46, columns: 4, heads: 4, scale: 0.125 });
+  backend.attention(attended, x, cache, { layer: 1, position: 46, columns: 4, heads: 4, scale: 0.125 });
   await keep("attention", attended);
 
   const row = load(backend, normal(32_003, 8));
   results.set("argmax", Float32Array.of(await backend.argmax(row, 32_003)));
   // A number is f64: all of its bits.
   results.set("logSumExp", new Float32Array(Float64Array.of(await backend.logSumExp(row, 32_003)).buffer));
+  const { ids, logits } = await backend.top(row, 32_003, 100);
+  results.set("top", Float32Array.of(...ids, ...logits));
   backend.softmax(row, row, 32_003);
   await keep("softmax", row);
+
+  const math = backend.rowMath();
+  const [p, q] = [1, 0.7].map((temperature) => math.tempered(normal(32_003, 4), temperature));
+  const rest = math.residual(p, q, 0.9);
+  results.set("tempered", Float32Array.from(p.values));
+  results.set("residual", Float32Array.from(rest.values));
+  results.set("mass", new Float32Array(Float64Array.of(p.mass, q.mass, rest.mass).buffer));
+  const positions = Array.from({ length: 50 }, (_, position) => position);
+  const raced = positions.map((position) => math.gumbelArgmax(p, seededRandom(9), position));
+  results.set("race", Float32Array.from(raced));
+  results.set(
+    "draw",
+    Float32Array.from(positions, (position) => math.draw(rest, position / 50)),
+  );
   return results;
 }
