@@ -2,8 +2,9 @@
  * draft: tokens that may come next, and the law they were drawn from. What drafters give and verifiers take.
  */
 
-/** (vocab) values, one per token id. */
-export type Row = Float32Array | Float64Array;
+import type { Row } from "../backend/row-math.ts";
+
+export type { Row };
 
 /** Rows of one draft. Row 0 follows the committed text, row i + 1 follows draft node i. `Rows` of a session is one. */
 export interface RowSet {
@@ -12,7 +13,7 @@ export interface RowSet {
   readonly vocab: number;
   /**
    * Called once at most for each index, and only for rows that are needed, so a row may be computed here. What it gives
-   * must stay as it is until `verify` returns.
+   * must stay as it is until `verify` returns; a view of a backend's memory, which growth detaches, is best made here.
    */
   row(index: number): Row;
 }

@@ -3,27 +3,30 @@
  *
  *     repeat:  draft   =  what the drafter thinks comes next, gamma tokens, perhaps none
  *              rows    =  forward(pending + draft)                  one pass over the weights for gamma + 1 rows
- *              emit       the sampler's token of each row, as long as the draft had foreseen the one before
- *              truncate   the draft tokens that were not foreseen right
+ *              emit       what the verifier keeps of the draft, and the token that follows
+ *              truncate   what it does not keep
  *
- * Every emitted token is what the sampler makes of the row that plain decoding would have computed, and its randomness
- * depends on the position alone: the text is the same with and without a drafter, bit for bit ("sample and match").
+ * With the default verifier every emitted token is what the sampler makes of the row that plain decoding would have
+ * computed, and its randomness depends on the position alone: the text is the same with and without a drafter, bit for
+ * bit. Others keep the law of the text, or say that they do not.
  */
-import type { SpeculationController } from "./drafter/controller.ts";
-import { type Drafter, NO_DRAFT } from "./drafter/drafter.ts";
+import type { RowMath } from "../backend/row-math.ts";
+import type { Draft } from "./draft.ts";
 import { nextTask } from "./next-task.ts";
-import { createPipeline, type PipelineSettings, settingsSteps } from "./pipeline.ts";
+import { type DraftRows, decide, type TextPolicy } from "./outcome.ts";
+import type { Choice } from "./pipeline.ts";
+import { Sampler, type SamplerSettings } from "./sampler.ts";
+import { type Speculation, SpeculationRun } from "./speculation.ts";
 
 /** What is needed of a session here; engine/source.ts has the whole. */
 interface Forward {
   readonly length: number;
   readonly capacity: number;
-  forward(tokens: ArrayLike<number>, rows?: number): Promise<{ row(index: number): Float32Array }>;
-  truncate(length: number): void;
+  forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<DraftRows>;
+  truncate(length: number, path?: readonly number[]): void;
 }
 
-export interface GenerateSettings {
-  readonly sampling: PipelineSettings;
+export interface GenerateSettings extends SamplerSettings {
   /** Tokens to emit at most. */
   readonly maxTokens: number;
   /** Tokens that end the text; they are not emitted. */
@@ -31,24 +34,8 @@ export interface GenerateSettings {
   readonly signal?: AbortSignal;
   /** Who drafts, and who decides how much. Absent: plain decoding. */
   readonly speculation?: Speculation;
-}
-
-export interface Speculation {
-  readonly drafter: Drafter;
-  readonly controller: SpeculationController;
-  /** Milliseconds, from any start: what the controller weighs. It never decides what is emitted. */
-  readonly now: () => number;
-  readonly stats: SpeculationStats;
-}
-
-/** Counts of one request. Acceptance rate = accepted / tested: what follows a miss was never tested. */
-export interface SpeculationStats {
-  /** Draft tokens that went through the target. */
-  drafted: number;
-  tested: number;
-  accepted: number;
-  /** Forward passes of the target behind the prompt's. */
-  targetCalls: number;
+  /** What verifiers work on rows with. Default: f64 in TypeScript. */
+  readonly math?: RowMath;
 }
 
 export type TokenFinish = "end" | "length";
@@ -56,57 +43,46 @@ export type TokenFinish = "end" | "length";
 /** Prompt tokens between two looks at the signal. Where a prompt is cut does not change a bit of the result. */
 const PROMPT_PIECE = 64;
 
-/** @throws {DOMException} AbortError, when the signal fires. */
+/** Of plain decoding, whose drafts are empty. */
+const MATCH: TextPolicy = { verifier: "match" };
+
+/**
+ * @param session Holds nothing, or a beginning of the prompt that was computed before; never all of it.
+ * @throws {DOMException} AbortError, when the signal fires.
+ */
 export async function* generate(
   session: Forward,
   prompt: readonly number[],
   settings: GenerateSettings,
-): AsyncGenerator<number, TokenFinish, void> {
-  const { sampling, maxTokens, endTokens, signal, speculation } = settings;
-  const pipeline = createPipeline(settingsSteps(sampling));
-  let state = pipeline.start();
-  const history = [...prompt];
+): AsyncGenerator<Choice, TokenFinish, void> {
+  const { maxTokens, endTokens, signal, speculation, seed, math } = settings;
+  const sampler = new Sampler(prompt, settings);
+  const verification = { sampler, policy: speculation?.policy ?? MATCH, seed, endTokens, math };
   if (maxTokens === 0) return "length";
-  for (let at = 0; at + PROMPT_PIECE < prompt.length; at += PROMPT_PIECE) {
-    await session.forward(prompt.slice(at, at + PROMPT_PIECE), 0);
-    await nextTask();
-    signal?.throwIfAborted();
-  }
-  speculation?.drafter.append(prompt);
-  let pending: readonly number[] = prompt.slice(session.length);
+  await readPrompt(session, prompt, signal);
+  const run = speculation && new SpeculationRun(speculation, prompt);
+  await run?.prepare();
+  let pending = prompt.slice(session.length);
   for (let emitted = 0; emitted < maxTokens; ) {
     signal?.throwIfAborted();
     const start = session.length + pending.length;
     // The last token to emit is not computed on, so drafting as far as it is of no use.
     const room = Math.min(maxTokens - emitted - 1, session.capacity - start);
-    const round = speculation && emitted > 0 ? await propose(speculation, room) : PLAIN;
-    const rows = await session.forward([...pending, ...round.draft], round.draft.length + 1);
+    const draft = run && emitted > 0 ? await run.propose(room) : NOTHING;
+    const rows = await session.forward(...call(pending, draft));
+    run?.computed();
 
-    // All rows are looked at before anything is yielded: they are gone once someone else uses the source.
-    const tokens: number[] = [];
-    let accepted = -1;
-    do {
-      accepted++;
-      const place = {
-        history,
-        promptLength: prompt.length,
-        position: start + accepted,
-        seed: sampling.seed,
-        state,
-      };
-      const choice = pipeline.sample(rows.row(accepted), place);
-      state = choice.state;
-      tokens.push(choice.token);
-      history.push(choice.token);
-    } while (tokens[accepted] === round.draft[accepted] && !endTokens.has(tokens[accepted]));
-    session.truncate(start + accepted);
-    if (speculation && emitted > 0) account(speculation, round, accepted, tokens.length);
-    speculation?.drafter.append(tokens);
+    // All rows are looked at before anything is yielded: they are gone once someone else uses the session.
+    const outcome = decide(draft, rows, start, verification);
+    const tokens = outcome.emitted.map(({ token }) => token);
+    sampler.commit(tokens, outcome.emitted[tokens.length - 1].state);
+    run?.account(pending[pending.length - 1], rows, tokens, outcome);
+    keep(session, start, draft, outcome.accepted, pending.length);
 
-    for (const token of tokens) {
-      if (endTokens.has(token)) return "end";
+    for (const choice of outcome.emitted) {
+      if (endTokens.has(choice.token)) return "end";
       emitted++;
-      yield token;
+      yield choice;
     }
     if (session.length === session.capacity) return "length";
     pending = tokens.slice(-1);
@@ -114,32 +90,41 @@ export async function* generate(
   return "length";
 }
 
-/** One step's draft, and when its target call began. */
-interface Round {
-  readonly draft: readonly number[];
-  readonly draftCost: number;
-  readonly began: number;
+const NOTHING: Draft = { tokens: [], law: "one-hot" };
+
+/** Computes on the prompt but for its last piece, whose last row is wanted. */
+async function readPrompt(session: Forward, prompt: readonly number[], signal?: AbortSignal): Promise<void> {
+  for (let at = session.length; at + PROMPT_PIECE < prompt.length; at += PROMPT_PIECE) {
+    await session.forward(prompt.slice(at, at + PROMPT_PIECE), 0);
+    await nextTask();
+    signal?.throwIfAborted();
+  }
 }
 
-/** The prompt's: what comes first costs another time and is no measure. */
-const PLAIN: Round = { draft: [], draftCost: 0, began: 0 };
-
-async function propose({ drafter, controller, now }: Speculation, room: number): Promise<Round> {
-  const asked = Math.min(controller.ask(), room);
-  const before = now();
-  const draft = asked > 0 ? await drafter.draft(asked) : NO_DRAFT;
-  const began = now();
-  const verified = Math.min(controller.keep(draft.tokens.length, draft.matchLength ?? 1), room);
-  return { draft: Array.from(draft.tokens).slice(0, verified), draftCost: began - before, began };
+/** The target's call for a draft after `pending`: a row for the last of them and for each node. */
+function call(
+  pending: readonly number[],
+  { tokens, parents }: Draft,
+): [tokens: number[], rows: number, parents?: number[]] {
+  const all = [...pending, ...Array.from(tokens)];
+  const rows = tokens.length + 1;
+  if (parents === undefined) return [all, rows];
+  const trunk = pending.map((_, i) => i - 1);
+  return [all, rows, [...trunk, ...Array.from(parents, (parent) => parent + pending.length)]];
 }
 
-function account(speculation: Speculation, round: Round, accepted: number, emitted: number): void {
-  const { controller, now, stats } = speculation;
-  const { draft, draftCost, began } = round;
-  const verified = draft.length;
-  controller.record({ verified, accepted, emitted, targetCost: now() - began, draftCost });
-  stats.drafted += verified;
-  stats.tested += Math.min(accepted + 1, verified);
-  stats.accepted += accepted;
-  stats.targetCalls++;
+/** Takes back what was not accepted. In a tree the accepted nodes move up to where the text goes on. */
+function keep(
+  session: Forward,
+  start: number,
+  draft: Draft,
+  accepted: readonly number[],
+  pending: number,
+): void {
+  if (draft.parents === undefined) session.truncate(start + accepted.length);
+  else
+    session.truncate(
+      start,
+      accepted.map((node) => node + pending),
+    );
 }

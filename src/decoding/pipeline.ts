@@ -1,7 +1,7 @@
 /**
  * pipeline: from a row of logits to a token.
  *
- *     row  →  step  →  step  →  …  →  distribution  →  draw
+ *     row  →  step  →  step  →  …  →  distribution  →  race
  *
  * A pipeline is an ordered list of steps, plain JSON; the order is part of what it means, and of its fingerprint. What it
  * makes of a row is a function of the row, the place in the text and the seed: computed again, for a draft or a second
@@ -9,21 +9,24 @@
  *
  * Rows   NaN and −∞ have no chance; +∞ counts as the largest f32. A row of which nothing is left is an error, never a token
  *        that was forbidden.
- * Cost   one pass over the vocabulary for the row and each step on it; after top-k, O(k). Nothing sorts the vocabulary.
+ * Draw   by the exponential race (pipeline/race.ts), whose noise drafters and verifiers share.
+ * Cost   with top-k, or greedy, a search for the best logits (`best`) and O(k + edited tokens); else a pass over the
+ *        vocabulary for the row, each step on it and the race. Nothing sorts the vocabulary.
  */
 import { expectInteger } from "../errors.ts";
 import { Fingerprint } from "../format/fingerprint.ts";
 import { log } from "../math.ts";
-import { STAGE, uniform } from "../philox.ts";
 import { Candidates, type Row } from "./pipeline/candidates.ts";
 import {
   type Distribution,
-  draw,
   probabilityOf,
   type TokenLogProbability,
   topLogProbabilities,
 } from "./pipeline/distribution.ts";
-import { type PipelineSettings, settingsSteps } from "./pipeline/settings.ts";
+import { Occurrences } from "./pipeline/history.ts";
+import { type Planned, planOf } from "./pipeline/plan.ts";
+import { race } from "./pipeline/race.ts";
+import { type FindBest, Shortlist } from "./pipeline/shortlist.ts";
 import type { Place } from "./pipeline/step.ts";
 import { kindOf, readSteps, type Step } from "./pipeline/steps.ts";
 
@@ -37,8 +40,14 @@ export {
   type TokenLogProbability,
   topLogProbabilities,
 } from "./pipeline/distribution.ts";
-export { PRESET_NAMES, type PresetName, type PresetOptions, presetSteps } from "./pipeline/presets.ts";
-export { type PipelineSettings, settingsSteps } from "./pipeline/settings.ts";
+export {
+  OPTION_NAMES,
+  PRESET_NAMES,
+  type PresetName,
+  type PresetOptions,
+  presetSteps,
+} from "./pipeline/presets.ts";
+export type { FindBest } from "./pipeline/shortlist.ts";
 export { STEP_NAMES, type Step, type StepName } from "./pipeline/steps.ts";
 
 /** Where in a text the row stands, and what the choice may depend on. */
@@ -53,6 +62,11 @@ export interface SamplingContext {
   readonly seed: number;
   /** (⌈vocab / 32⌉) for a step "bitmask": token id is allowed if bit id mod 32 of word ⌊id / 32⌋ is 1. */
   readonly bitmask?: Uint32Array;
+  /**
+   * Finds the largest logits of the row, as a kernel does in a fraction of the time that a walk takes here; must leave the
+   * row as it is. It changes nothing but the speed.
+   */
+  readonly best?: FindBest;
   /** What the tokens before left behind. Needed by pipelines with memory, that is with mirostat. */
   readonly state?: PipelineState;
 }
@@ -73,15 +87,9 @@ export interface Choice extends TokenLogProbability {
   readonly state: PipelineState;
 }
 
-/** A step and where its memory is; −1: it has none. `index` is that in `Pipeline.steps`. */
-interface Planned {
-  readonly step: Step;
-  readonly index: number;
-  readonly slot: number;
-}
-
 /**
- * An ordered list of steps, ready to run. Holds scratch memory of 28 bytes per token of the vocabulary.
+ * An ordered list of steps, ready to run. Holds scratch memory of 20 bytes per token that it had to look at: of the whole
+ * vocabulary, or after top-k and the like of some hundred.
  *
  * @example
  * ```ts
@@ -95,16 +103,16 @@ export class Pipeline {
   readonly steps: readonly Step[];
   readonly #plan: readonly Planned[];
   readonly #withMemory: readonly Step[];
+  readonly #shortlist: Shortlist;
+  readonly #occurrences = new Occurrences();
   #candidates = new Candidates(0);
-  #counts = new Uint32Array(0);
 
   /** @param steps As `readSteps` gives them. */
   constructor(steps: readonly Step[]) {
     this.steps = Object.freeze(steps);
     this.#withMemory = steps.filter((step) => kindOf(step).memory !== undefined);
-    this.#plan = compactEarly(
-      steps.map((step, index) => ({ step, index, slot: this.#withMemory.indexOf(step) })),
-    );
+    this.#plan = planOf(steps, this.#withMemory);
+    this.#shortlist = new Shortlist(this.#plan);
   }
 
   toJSON(): readonly Step[] {
@@ -119,12 +127,7 @@ export class Pipeline {
   /** The state after `token` was emitted, drawn from `distribution`. A token it gives no chance is not learned from. */
   after(state: PipelineState, distribution: Distribution, token: number): PipelineState {
     const probability = probabilityOf(distribution, token);
-    if (this.#withMemory.length === 0 || probability === 0) return state;
-    const surprise = -log(probability) / Math.LN2;
-    const memory = this.#withMemory.map((step, slot) =>
-      kindOf(step).memory!.next(step, state.memory[slot], surprise),
-    );
-    return { memory };
+    return probability === 0 ? state : this.#learn(state, probability);
   }
 
   /**
@@ -134,14 +137,7 @@ export class Pipeline {
    * @throws {RangeError} If nothing of the row is left.
    */
   distribution(row: Row, context: SamplingContext): Distribution {
-    const candidates = this.#load(row);
-    const place = this.#place(row, context);
-    const memory = this.#memory(context);
-    for (const { step, index, slot } of this.#plan) {
-      kindOf(step).apply(candidates, step, place, index, slot < 0 ? 0 : memory[slot]);
-      if (candidates.count === 0) throw nothingLeft(`step "${step.step}" leaves no token`, place);
-    }
-    return normalize(candidates);
+    return normalize(this.#run(row, context));
   }
 
   /**
@@ -152,23 +148,56 @@ export class Pipeline {
    */
   sample(row: Row, context: SamplingContext, top = 0): Choice {
     expectInteger("top", top, 0, 2 ** 31 - 1);
-    const distribution = this.distribution(row, context);
-    const token = draw(distribution, uniform(context.seed, positionOf(context), STAGE.sample));
+    const candidates = this.#run(row, context);
+    const { ids, count } = candidates;
+    const weights = candidates.weights();
+    const total = candidates.total();
+    const winner = race({ ids, weights, count, total }, context.seed, positionOf(context));
+    const probability = weights[winner] / total;
     return {
-      token,
-      logProbability: log(probabilityOf(distribution, token)),
-      top: top === 0 ? [] : topLogProbabilities(distribution, top),
-      state: this.after(context.state ?? this.start(), distribution, token),
+      token: ids[winner],
+      logProbability: log(probability),
+      top: top === 0 ? [] : topLogProbabilities(normalize(candidates), top),
+      state: this.#learn(context.state ?? this.start(), probability),
     };
   }
 
-  #load(row: Row): Candidates {
-    if (this.#candidates.vocab !== row.length) {
-      this.#candidates = new Candidates(row.length);
-      this.#counts = new Uint32Array(row.length);
+  /** What the steps leave of the row; at least one token. */
+  #run(row: Row, context: SamplingContext): Candidates {
+    if (this.#candidates.vocab !== row.length) this.#candidates = new Candidates(row.length);
+    const candidates = this.#candidates;
+    const place = this.#place(row, context);
+    const memory = this.#memory(context);
+    this.#apply(this.#shortlist.load(candidates, row, place, context.best), place, memory);
+    if (candidates.count > 0) return candidates;
+    // Over the whole row, to tell which step left nothing.
+    candidates.load(row);
+    if (candidates.count === 0) throw nothingLeft("no logit of the row is above −∞", place);
+    const last = this.#apply(0, place, memory);
+    if (last !== null) throw nothingLeft(`step "${last.step}" leaves no token`, place);
+    return candidates;
+  }
+
+  /** Runs the plan from step `first` on; the step that leaves nothing, or null. */
+  #apply(first: number, place: Place, memory: readonly number[]): Step | null {
+    const candidates = this.#candidates;
+    for (let i = first; i < this.#plan.length && candidates.count > 0; i++) {
+      const { step, index, slot } = this.#plan[i];
+      const kind = kindOf(step);
+      if (kind.edit) kind.edit(candidates, step, place);
+      else kind.apply!(candidates, step, place, index, slot < 0 ? 0 : memory[slot]);
+      if (candidates.count === 0) return step;
     }
-    this.#candidates.load(row);
-    return this.#candidates;
+    return null;
+  }
+
+  #learn(state: PipelineState, probability: number): PipelineState {
+    if (this.#withMemory.length === 0) return state;
+    const surprise = -log(probability) / Math.LN2;
+    const memory = this.#withMemory.map((step, slot) =>
+      kindOf(step).memory!.next(step, state.memory[slot], surprise),
+    );
+    return { memory };
   }
 
   #place(row: Row, context: SamplingContext): Place {
@@ -176,8 +205,9 @@ export class Pipeline {
     const promptLength = expectInteger("promptLength", context.promptLength, 0, history.length);
     const position = expectInteger("position", positionOf(context), 0, 2 ** 32 - 1);
     const seed = expectInteger("seed", context.seed, 0, Number.MAX_SAFE_INTEGER);
-    const place = { history, promptLength, position, seed, bitmask, counts: this.#counts };
-    if (this.#candidates.count === 0) throw nothingLeft("no logit of the row is above −∞", place);
+    const occurrences = this.#occurrences;
+    occurrences.reset(history, row.length);
+    const place = { history, promptLength, position, seed, bitmask, occurrences };
     if (bitmask === undefined) return place;
     if (!this.steps.some(({ step }) => step === "bitmask")) {
       throw new TypeError('"bitmask" needs a step "bitmask" in the pipeline, which has none');
@@ -220,46 +250,6 @@ export function fingerprint(pipeline: Pipeline): string {
   hash.addText("pipeline 1");
   hash.addText(JSON.stringify(pipeline));
   return hash.toString();
-}
-
-/**
- * Chooses the token at `position`, with the common settings. To choose many, make a Pipeline once.
- *
- * @param row (vocab) logits; not changed.
- * @param history Tokens so far, prompt included: what the repetition penalty looks at.
- *
- * @example
- * ```ts
- * const settings = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 };
- * sampleToken(Float32Array.of(0.5, 2, 1), [], 0, settings); // 1
- * ```
- */
-export function sampleToken(
-  row: Float32Array,
-  history: readonly number[],
-  position: number,
-  settings: PipelineSettings,
-): number {
-  const context = { history, promptLength: history.length, position, seed: settings.seed };
-  return createPipeline(settingsSteps(settings)).sample(row, context).token;
-}
-
-/**
- * Moves top-k before the temperatures and min-p cut-offs that stand before it: each keeps the order of the logits, so the
- * same tokens remain, and only k of them are worked on.
- */
-function compactEarly(plan: readonly Planned[]): Planned[] {
-  const moved: Planned[] = [];
-  for (const planned of plan) {
-    let at = moved.length;
-    if (planned.step.step === "top-k") while (at > 0 && keepsOrder(moved[at - 1].step)) at--;
-    moved.splice(at, 0, planned);
-  }
-  return moved;
-}
-
-function keepsOrder({ step }: Step): boolean {
-  return step === "temperature" || step === "min-p";
 }
 
 function normalize(candidates: Candidates): Distribution {

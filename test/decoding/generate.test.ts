@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { type GenerateSettings, generate } from "../../src/decoding/generate.ts";
+import { type Choice, createPipeline } from "../../src/decoding/pipeline.ts";
 
-const GREEDY = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 };
+const GREEDY = createPipeline([{ step: "temperature", temperature: 0 }]);
 const VOCAB = 50;
 
 /** After a token comes the next one: the row of t has its maximum at t + 1. Writes down what it was asked. */
@@ -23,6 +24,8 @@ class Counting {
     this.length += tokens.length;
     const last = tokens[tokens.length - 1];
     return {
+      count: rows,
+      vocab: VOCAB,
       row: () => Float32Array.from({ length: VOCAB }, (_, id) => (id === (last + 1) % VOCAB ? 1 : 0)),
     };
   }
@@ -30,7 +33,8 @@ class Counting {
 
 async function run(session: Counting, prompt: number[], settings: Partial<GenerateSettings> = {}) {
   const steps = generate(session, prompt, {
-    sampling: GREEDY,
+    pipeline: GREEDY,
+    seed: 1,
     maxTokens: 5,
     endTokens: new Set(),
     ...settings,
@@ -39,7 +43,7 @@ async function run(session: Counting, prompt: number[], settings: Partial<Genera
   for (;;) {
     const step = await steps.next();
     if (step.done) return { tokens, finish: step.value };
-    tokens.push(step.value);
+    tokens.push(step.value.token);
   }
 }
 
@@ -85,15 +89,16 @@ describe("generate", () => {
   });
 
   it("counts its own tokens as seen for the repetition penalty", async () => {
-    const sampling = { ...GREEDY, repetitionPenalty: 100 };
+    const pipeline = createPipeline([{ step: "repetition-penalty", penalty: 100 }, ...GREEDY.steps]);
     const flat = {
       length: 0,
       capacity: 99,
-      forward: async () => ({ row: () => Float32Array.of(3, 2.5, 2) }),
+      forward: async () => ({ count: 1, vocab: 3, row: () => Float32Array.of(3, 2.5, 2) }),
       truncate: () => {},
     };
-    const steps = generate(flat, [0], { sampling, maxTokens: 2, endTokens: new Set() });
-    expect([(await steps.next()).value, (await steps.next()).value]).toEqual([1, 2]);
+    const steps = generate(flat, [0], { pipeline, seed: 1, maxTokens: 2, endTokens: new Set() });
+    const choices = [(await steps.next()).value, (await steps.next()).value] as Choice[];
+    expect(choices.map(({ token }) => token)).toEqual([1, 2]);
   });
 
   it.each([

@@ -1,7 +1,8 @@
 /**
  * adaptive-length: finds the draft length with the best throughput, by trying its neighbours.
  *
- * High acceptance probes one longer, low acceptance one shorter. A probe is kept if after two rounds its throughput is
+ * High acceptance probes a longer one, low acceptance a shorter one: by one token up to 8, then by an eighth, and by half
+ * where next to nothing is rejected. A probe is kept if after two rounds its throughput is
  * not clearly worse, and dropped at once if it is much worse. Then some rounds pass before the next.
  *
  * Source: the controller of ONNX Runtime GenAI, and its values. Added here: a length that was tried before is not tried
@@ -13,6 +14,10 @@ import { expectedTokens } from "./expected-length.ts";
 
 const HIGH_ACCEPTANCE = 0.75;
 const LOW_ACCEPTANCE = 0.5;
+/** A copy that holds: its end, not the chance of a token, is what limits the draft. */
+const SURE_ACCEPTANCE = 0.95;
+/** Up to here lengths differ by one. */
+const SHORT = 8;
 /** Of the throughput before: what a probe must reach to be kept, and below what it is dropped at once. */
 const KEEP = 0.97;
 const ABANDON = 0.8;
@@ -31,11 +36,15 @@ export interface LengthOptions {
   readonly min: number;
   readonly max: number;
   readonly initial: number;
+  /** Of what the lengths are: tokens of a chain, or nodes of a tree. Default "chain". */
+  readonly shape?: "chain" | "tree";
 }
 
 /** A verified draft of exactly `length` tokens. */
 export interface FullRound {
   readonly accepted: number;
+  /** Accepted ones, and one more if it was rejected. What follows a rejected token was never looked at. */
+  readonly tested: number;
   readonly emitted: number;
   /** Time of drafting and verifying. */
   readonly cost: number;
@@ -51,6 +60,7 @@ interface Estimate {
 export class AdaptiveLength {
   readonly min: number;
   readonly max: number;
+  readonly #shape: "chain" | "tree";
   #length: number;
   #estimates: (Estimate | undefined)[] = [];
   /** The length before the probe that is going on, or null. */
@@ -63,9 +73,10 @@ export class AdaptiveLength {
   #accepted = 0;
   #tested = 0;
 
-  constructor({ min, max, initial }: LengthOptions) {
+  constructor({ min, max, initial, shape = "chain" }: LengthOptions) {
     this.min = min;
     this.max = max;
+    this.#shape = shape;
     this.#length = Math.min(Math.max(initial, min), max);
   }
 
@@ -93,13 +104,15 @@ export class AdaptiveLength {
 
   #considerProbe(estimate: Estimate): void {
     if (estimate.acceptance < LOW_ACCEPTANCE && this.#length > this.min) {
-      this.#probeUnlessWorse(this.#length - 1);
+      this.#probeUnlessWorse(this.#length - stride(this.#length));
     } else if (this.#goesUp(estimate)) {
-      this.#probeUnlessWorse(this.#length + 1);
+      const sure = estimate.acceptance >= SURE_ACCEPTANCE && this.#length >= SHORT;
+      this.#probeUnlessWorse(this.#length + (sure ? this.#length >> 1 : stride(this.#length)));
     }
   }
 
-  #probeUnlessWorse(length: number): void {
+  #probeUnlessWorse(wanted: number): void {
+    const length = Math.min(Math.max(wanted, this.min), this.max);
     if (this.#promisesLess(length) && ++this.#refused < PATIENCE) return;
     this.#refused = 0;
     this.#probe(length);
@@ -109,6 +122,8 @@ export class AdaptiveLength {
   #promisesLess(length: number): boolean {
     const [there, here] = [this.#estimates[length], this.#estimates[this.#length]];
     if (there === undefined || here === undefined) return false;
+    // How many levels a tree of so many nodes has, nobody says here.
+    if (this.#shape === "tree") return throughput(there) < throughput(here);
     const acceptance = this.#accepted / this.#tested;
     return (
       expectedTokens(acceptance, length) / there.cost < expectedTokens(acceptance, this.#length) / here.cost
@@ -119,10 +134,8 @@ export class AdaptiveLength {
     return acceptance >= HIGH_ACCEPTANCE && this.#length < this.max && this.#rounds >= SAMPLES;
   }
 
-  #update({ accepted, emitted, cost }: FullRound): Estimate {
+  #update({ accepted, tested, emitted, cost }: FullRound): Estimate {
     const old = this.#estimates[this.#length];
-    // Only tested tokens count: those after the first rejected one were never looked at.
-    const tested = Math.min(accepted + 1, this.#length);
     this.#accepted += LONG_WEIGHT * (accepted - this.#accepted);
     this.#tested += LONG_WEIGHT * (tested - this.#tested);
     const estimate = {
@@ -161,4 +174,8 @@ export class AdaptiveLength {
 /** Tokens per unit of time; costs are above zero. */
 function throughput({ emitted, cost }: Estimate): number {
   return emitted / cost;
+}
+
+function stride(length: number): number {
+  return Math.max(1, length >> 3);
 }

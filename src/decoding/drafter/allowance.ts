@@ -21,6 +21,13 @@ export class Allowance {
     return this.#behind + cost - plainStep <= Math.max(plainStep, SHARE * (this.#plain + plainStep));
   }
 
+  /** Plain steps to make until a round of `cost` is afforded; 0: it is. */
+  stepsUntil(cost: number, plainStep: number): number {
+    if (this.affords(cost, plainStep)) return 0;
+    const excess = this.#behind + cost - plainStep;
+    return Math.max(1, Math.ceil(excess / (SHARE * plainStep) - this.#plain / plainStep - 1));
+  }
+
   record(cost: number, emitted: number, plainStep: number): void {
     this.#plain += emitted * plainStep;
     this.#behind = Math.max(this.#behind + cost - emitted * plainStep, -MAX_SAVINGS * plainStep);

@@ -23,6 +23,10 @@ export class BestOfDrafter implements LocalDrafter {
     return this.#drafters[0].length;
   }
 
+  get bytes(): number {
+    return this.#drafters.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
   append(tokens: ArrayLike<number>): void {
     for (const drafter of this.#drafters) drafter.append(tokens);
   }
@@ -35,10 +39,12 @@ export class BestOfDrafter implements LocalDrafter {
     for (const drafter of this.#drafters) drafter.observe?.(token, successors);
   }
 
+  /** What is certain (a match of Infinity) is taken at once; later drafters are not asked then. */
   draft(gamma: number): LookupDraft {
     expectGamma(gamma);
     let best = NO_DRAFT;
     for (const drafter of this.#drafters) {
+      if (best.matchLength === Infinity) break;
       const draft = drafter.draft(gamma);
       if (draft.tokens.length > 0 && draft.matchLength > best.matchLength) best = draft;
     }

@@ -31,20 +31,22 @@ export class CostCurve {
    * each missing item. Nothing known: `size` units.
    */
   bound(size: number, unit: number): number {
+    const exact = this.#means[size];
+    if (exact !== undefined) return exact;
     let least = size * unit;
-    for (const [known, mean] of this.#means.entries()) {
-      if (mean === undefined) continue;
-      if (known === size) return mean;
-      least = Math.min(least, mean + Math.max(0, size - known) * unit);
+    for (let known = 0; known < this.#means.length; known++) {
+      const mean = this.#means[known];
+      if (mean !== undefined) least = Math.min(least, mean + Math.max(0, size - known) * unit);
     }
     return least;
   }
 
   /** Largest mean cost per item, at least `unit`. */
   steepest(unit: number): number {
-    return this.#means.reduce<number>(
-      (top, mean, size) => Math.max(top, (mean ?? 0) / Math.max(size, 1)),
-      unit,
-    );
+    let top = unit;
+    for (let size = 0; size < this.#means.length; size++) {
+      top = Math.max(top, (this.#means[size] ?? 0) / Math.max(size, 1));
+    }
+    return top;
   }
 }

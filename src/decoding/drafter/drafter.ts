@@ -27,6 +27,8 @@ export interface Drafter {
   readonly length: number;
   /** @throws {RangeError} If a token is not below `vocab`; nothing is appended then. */
   append(tokens: ArrayLike<number>): void;
+  /** Reads what was appended, so that the first draft does not take the time that the prompt does. */
+  prepare?(): Promise<void>;
   /** Takes back everything from position `length` on. */
   truncate(length: number): void;
   /**
@@ -52,6 +54,8 @@ export interface LookupDraft extends Draft {
 
 /** A drafter that answers at once: all that run no model. */
 export interface LocalDrafter extends Drafter {
+  /** Memory of its tables. */
+  readonly bytes: number;
   draft(gamma: number): LookupDraft;
 }
 

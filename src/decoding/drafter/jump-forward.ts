@@ -5,6 +5,7 @@
  * "SGLang", arXiv:2312.07104, where it is called the compressed finite state machine.
  */
 import { expectInteger } from "../../errors.ts";
+import type { Constraint } from "../constraint.ts";
 import {
   chain,
   expectGamma,
@@ -14,25 +15,21 @@ import {
   type LookupDraft,
 } from "./drafter.ts";
 
-/**
- * The only token that may come after the committed tokens and then `drafted`; null if there are several, or the text
- * may end. It is the caller's grammar that holds the committed tokens; asking must not advance it.
- */
-export type OnlyToken = (drafted: readonly number[]) => number | null;
-
 export interface JumpForwardOptions {
-  readonly vocab: number;
-  readonly onlyToken: OnlyToken;
+  /** Stands after the committed tokens whenever a draft is asked for: whoever commits them advances it. */
+  readonly constraint: Constraint;
 }
 
 export class JumpForwardDrafter implements LocalDrafter {
   readonly vocab: number;
+  /** The grammar is the caller's. */
+  readonly bytes = 0;
   length = 0;
-  readonly #onlyToken: OnlyToken;
+  readonly #constraint: Constraint;
 
-  constructor({ vocab, onlyToken }: JumpForwardOptions) {
-    this.vocab = expectVocab(vocab);
-    this.#onlyToken = onlyToken;
+  constructor({ constraint }: JumpForwardOptions) {
+    this.vocab = expectVocab(constraint.vocab);
+    this.#constraint = constraint;
   }
 
   append(tokens: ArrayLike<number>): void {
@@ -47,11 +44,18 @@ export class JumpForwardDrafter implements LocalDrafter {
   /** @throws {RangeError} If the grammar names a token outside the vocabulary. */
   draft(gamma: number): LookupDraft {
     expectGamma(gamma);
+    const constraint = this.#constraint;
     const tokens: number[] = [];
-    while (tokens.length < gamma) {
-      const token = this.#onlyToken(tokens);
-      if (token === null) break;
-      tokens.push(expectInteger("onlyToken()", token, 0, this.vocab - 1));
+    try {
+      while (tokens.length < gamma) {
+        const token = constraint.onlyToken();
+        if (token === null) break;
+        expectInteger("constraint.onlyToken()", token, 0, this.vocab - 1);
+        constraint.accept(token);
+        tokens.push(token);
+      }
+    } finally {
+      if (tokens.length > 0) constraint.rollback(tokens.length);
     }
     return chain(tokens, Infinity);
   }

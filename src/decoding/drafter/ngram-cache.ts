@@ -10,9 +10,10 @@
  * llama.cpp leaves it to the order of a hash map.
  */
 import { expectInteger } from "../../errors.ts";
-import { chain, expectGamma, type LocalDrafter, type LookupDraft } from "./drafter.ts";
+import { chain, expectGamma, type LookupDraft } from "./drafter.ts";
 import { MAX_ORDER, NgramCounts, type Successors } from "./ngram-counts.ts";
 import { TokenWindow, type WindowOptions } from "./window.ts";
+import { WindowDrafter } from "./window-drafter.ts";
 
 export interface NgramCacheOptions extends WindowOptions {
   /** Tokens that must agree, default 1. */
@@ -40,8 +41,7 @@ const STATIC_WEIGHT = 100;
 /** An n-gram that was followed by more different tokens predicts none of them. */
 const MAX_SUCCESSORS = 256;
 
-export class NgramCacheDrafter implements LocalDrafter {
-  readonly #window: TokenWindow<NgramCounts>;
+export class NgramCacheDrafter extends WindowDrafter<NgramCounts> {
   readonly #minNgram: number;
   readonly #maxNgram: number;
   readonly #dynamic: NgramCounts | undefined;
@@ -49,38 +49,18 @@ export class NgramCacheDrafter implements LocalDrafter {
 
   constructor(options: NgramCacheOptions) {
     const { minNgram = 1, maxNgram = MAX_ORDER, dynamic, static: corpus, ...window } = options;
-    this.#maxNgram = expectInteger("maxNgram", maxNgram, 1, MAX_ORDER);
-    this.#minNgram = expectInteger("minNgram", minNgram, 1, maxNgram);
+    expectInteger("maxNgram", maxNgram, 1, MAX_ORDER);
+    expectInteger("minNgram", minNgram, 1, maxNgram);
+    super(new TokenWindow(new NgramCounts({ order: maxNgram, maxNodes: 1 << 26 }), window));
+    this.#maxNgram = maxNgram;
+    this.#minNgram = minNgram;
     this.#dynamic = dynamic;
     this.#static = corpus;
-    const counts = new NgramCounts({ order: maxNgram, maxNodes: 1 << 26 });
-    this.#window = new TokenWindow(counts, window);
-  }
-
-  get vocab(): number {
-    return this.#window.vocab;
-  }
-
-  get length(): number {
-    return this.#window.length;
   }
 
   /** Counts of this text. */
   get context(): NgramCounts {
-    return this.#window.index;
-  }
-
-  /** Memory of the context cache. */
-  get bytes(): number {
-    return this.context.bytes;
-  }
-
-  append(tokens: ArrayLike<number>): void {
-    this.#window.append(tokens);
-  }
-
-  truncate(length: number): void {
-    this.#window.truncate(length);
+    return this.window.index;
   }
 
   draft(gamma: number): LookupDraft {

@@ -5,9 +5,10 @@
  * the rules of vLLM's n-gram proposer, whose published cases are the tests.
  */
 import { expectInteger } from "../../errors.ts";
-import { chain, expectGamma, type LocalDrafter, type LookupDraft, NO_DRAFT } from "./drafter.ts";
+import { chain, expectGamma, type LookupDraft, NO_DRAFT } from "./drafter.ts";
 import { NgramIndex } from "./ngram-index.ts";
 import { TokenWindow, type WindowOptions } from "./window.ts";
+import { WindowDrafter } from "./window-drafter.ts";
 
 export interface NgramOptions extends WindowOptions {
   /** Tokens that must agree, default 2. */
@@ -19,39 +20,16 @@ export interface NgramOptions extends WindowOptions {
 /** Beyond, the suffix automaton costs less: it knows all lengths at once. */
 const MAX_NGRAM = 16;
 
-export class NgramDrafter implements LocalDrafter {
-  readonly #window: TokenWindow<NgramIndex>;
-
+export class NgramDrafter extends WindowDrafter<NgramIndex> {
   constructor({ minNgram = 2, maxNgram = 4, ...window }: NgramOptions) {
     expectInteger("maxNgram", maxNgram, 1, MAX_NGRAM);
     expectInteger("minNgram", minNgram, 1, maxNgram);
-    this.#window = new TokenWindow(new NgramIndex(minNgram, maxNgram), window);
-  }
-
-  get vocab(): number {
-    return this.#window.vocab;
-  }
-
-  get length(): number {
-    return this.#window.length;
-  }
-
-  /** Memory of the index. */
-  get bytes(): number {
-    return this.#window.index.bytes;
-  }
-
-  append(tokens: ArrayLike<number>): void {
-    this.#window.append(tokens);
-  }
-
-  truncate(length: number): void {
-    this.#window.truncate(length);
+    super(new TokenWindow(new NgramIndex(minNgram, maxNgram), window));
   }
 
   draft(gamma: number): LookupDraft {
     expectGamma(gamma);
-    const { index } = this.#window;
+    const { index } = this.window;
     for (let n = index.maxNgram; n >= index.minNgram; n--) {
       const end = index.find(n);
       if (end < 0) continue;

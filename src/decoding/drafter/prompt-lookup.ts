@@ -5,14 +5,7 @@
  * are copied, none after a token that ends the text. Source: Saxena 2023, "Prompt Lookup Decoding".
  */
 import { expectInteger } from "../../errors.ts";
-import {
-  chain,
-  expectGamma,
-  expectTokens,
-  type LocalDrafter,
-  type LookupDraft,
-  MAX_GAMMA,
-} from "./drafter.ts";
+import { chain, expectGamma, expectTokens, type LookupDraft, MAX_GAMMA } from "./drafter.ts";
 import { NgramDrafter } from "./ngram.ts";
 import type { WindowOptions } from "./window.ts";
 
@@ -25,41 +18,20 @@ export interface PromptLookupOptions extends WindowOptions {
   readonly endTokens?: Iterable<number>;
 }
 
-export class PromptLookupDrafter implements LocalDrafter {
-  readonly #ngrams: NgramDrafter;
+export class PromptLookupDrafter extends NgramDrafter {
   readonly #maxTokens: number;
   readonly #endTokens: ReadonlySet<number>;
 
   constructor({ maxNgram = 3, maxTokens = 10, endTokens = [], ...window }: PromptLookupOptions) {
-    this.#ngrams = new NgramDrafter({ ...window, minNgram: 1, maxNgram });
+    super({ ...window, minNgram: 1, maxNgram });
     this.#maxTokens = expectInteger("maxTokens", maxTokens, 1, MAX_GAMMA);
     this.#endTokens = new Set(endTokens);
     expectTokens("endTokens", [...this.#endTokens], window.vocab);
   }
 
-  get vocab(): number {
-    return this.#ngrams.vocab;
-  }
-
-  get length(): number {
-    return this.#ngrams.length;
-  }
-
-  get bytes(): number {
-    return this.#ngrams.bytes;
-  }
-
-  append(tokens: ArrayLike<number>): void {
-    this.#ngrams.append(tokens);
-  }
-
-  truncate(length: number): void {
-    this.#ngrams.truncate(length);
-  }
-
-  draft(gamma: number): LookupDraft {
+  override draft(gamma: number): LookupDraft {
     expectGamma(gamma);
-    const { tokens, matchLength } = this.#ngrams.draft(Math.min(gamma, this.#maxTokens));
+    const { tokens, matchLength } = super.draft(Math.min(gamma, this.#maxTokens));
     const end = tokens.findIndex((token) => this.#endTokens.has(token));
     return chain(end < 0 ? tokens : tokens.slice(0, end + 1), matchLength);
   }

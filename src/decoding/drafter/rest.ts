@@ -41,8 +41,8 @@ export class Rest {
     this.#gain = undefined;
   }
 
-  recordPlainStep(): void {
-    if (this.left > 0) this.left--;
+  recordPlainSteps(count: number): void {
+    this.left = Math.max(0, this.left - count);
   }
 
   #begin(): void {

@@ -5,9 +5,10 @@
  * short match risks little, and inside a copy the length doubles with every accepted draft.
  */
 import { expectInteger, expectNumber } from "../../errors.ts";
-import { chain, expectGamma, type LocalDrafter, type LookupDraft, MAX_GAMMA, NO_DRAFT } from "./drafter.ts";
+import { chain, expectGamma, type LookupDraft, MAX_GAMMA, NO_DRAFT } from "./drafter.ts";
 import { SuffixAutomaton } from "./suffix-automaton.ts";
 import { copyOnwards, TokenWindow, type WindowOptions } from "./window.ts";
+import { WindowDrafter } from "./window-drafter.ts";
 
 export interface SuffixOptions extends WindowOptions {
   /** Tokens that must agree, default 2. */
@@ -16,51 +17,29 @@ export interface SuffixOptions extends WindowOptions {
   readonly factor?: number;
 }
 
-export class SuffixDrafter implements LocalDrafter {
-  readonly #window: TokenWindow<SuffixAutomaton>;
+export class SuffixDrafter extends WindowDrafter<SuffixAutomaton> {
   readonly #minMatch: number;
   readonly #factor: number;
 
   constructor({ minMatch = 2, factor = 1, ...window }: SuffixOptions) {
+    super(new TokenWindow(new SuffixAutomaton(), window));
     this.#minMatch = expectInteger("minMatch", minMatch, 1, 1024);
     this.#factor = expectNumber("factor", factor, 0, MAX_GAMMA);
-    this.#window = new TokenWindow(new SuffixAutomaton(), window);
-  }
-
-  get vocab(): number {
-    return this.#window.vocab;
-  }
-
-  get length(): number {
-    return this.#window.length;
   }
 
   /** Position of the first token that is still known. */
   get start(): number {
-    return this.#window.start;
-  }
-
-  /** Memory of the automaton. */
-  get bytes(): number {
-    return this.#window.index.bytes;
+    return this.window.start;
   }
 
   /** Elementary steps of the automaton so far: a cost that can be asserted, as time cannot. */
   get steps(): number {
-    return this.#window.index.steps;
-  }
-
-  append(tokens: ArrayLike<number>): void {
-    this.#window.append(tokens);
-  }
-
-  truncate(length: number): void {
-    this.#window.truncate(length);
+    return this.window.index.steps;
   }
 
   draft(gamma: number): LookupDraft {
     expectGamma(gamma);
-    const { index } = this.#window;
+    const { index } = this.window;
     const { matchLength, matchEnd } = index;
     if (matchLength < this.#minMatch) return NO_DRAFT;
     const count = Math.min(gamma, Math.max(1, Math.floor(matchLength * this.#factor)));

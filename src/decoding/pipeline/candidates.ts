@@ -1,61 +1,99 @@
-import { exp, log } from "../../math.ts";
+import { expBelow, log } from "../../math.ts";
+import type { TokenEdits } from "./edits.ts";
 
 /** (vocab) logits, one per token id. */
 export type Row = Float32Array | Float64Array;
 
 /** What an infinite logit counts as, the largest f32: it wins, and differences stay numbers. */
-const MOST = 3.4028234663852886e38;
+export const MOST = 3.4028234663852886e38;
 /** Bound of edited logits, so that no step meets ∞ − ∞. */
 const BOUND = 1e300;
+
+/** Slots at least: the usual top-k with some penalties needs no more. */
+const LEAST_ROOM = 256;
+
+/** A logit of a row as the steps work on it; NaN: no candidate. */
+export function logitOf(logit: number): number {
+  if (!(logit > -Infinity)) return NaN;
+  return logit === Infinity ? MOST : logit;
+}
+
+export function bounded(logit: number): number {
+  return Math.min(BOUND, Math.max(-BOUND, logit));
+}
 
 /**
  * The tokens that are still possible, with their logits; what the steps of a pipeline work on.
  *
  * Always in order of id, whatever was removed: sums have one order, and the first of equal ones is the lowest id. Logits
- * are finite. The arrays are allocated once per vocabulary and reused for every row.
+ * are finite. The arrays are reused for every row, and grow with what is loaded: 20 bytes per candidate.
  */
-export class Candidates {
+export class Candidates implements TokenEdits {
   readonly vocab: number;
-  /** (count) of tokens; beyond `count` the array holds nothing of meaning. */
-  readonly ids: Uint32Array;
-  /** (count); change them through `update` and `divide`. */
-  readonly logits: Float64Array;
+  /** (count) of tokens; beyond `count` the array holds nothing of meaning. Another array after each load. */
+  ids = new Uint32Array(0);
+  /** (count); change them through `update`, `divide` and `spread`. */
+  logits = new Float64Array(0);
   count = 0;
-  /** 0, 1, 2, …: copying is quicker than counting. */
-  readonly #allIds: Uint32Array;
-  readonly #weights: Float64Array;
+  #weights = new Float64Array(0);
+  /** Σ weights of the first `#totalled` of them, and how many there were when it was taken. */
+  #total = 0;
+  #totalled = -1;
   /** Whether #weights belongs to the logits, and the logit that has weight 1. */
   #weighed = false;
   #top = 0;
 
   constructor(vocab: number) {
     this.vocab = vocab;
-    this.ids = new Uint32Array(vocab);
-    this.logits = new Float64Array(vocab);
-    this.#allIds = new Uint32Array(vocab);
-    for (let id = 0; id < vocab; id++) this.#allIds[id] = id;
-    this.#weights = new Float64Array(vocab);
   }
 
   /** Takes a row of `vocab` logits. NaN and −∞ are no candidates. */
   load(row: Row): void {
-    this.#weighed = false;
+    this.#reserve(row.length);
+    if (!allFinite(row)) {
+      this.#loadPossible(row);
+      return;
+    }
     this.logits.set(row);
-    this.ids.set(this.#allIds);
+    const { ids } = this;
+    for (let id = 0; id < row.length; id++) ids[id] = id;
     this.count = row.length;
-    if (!allFinite(row)) this.#loadPossible(row);
   }
 
   #loadPossible(row: Row): void {
-    const { ids, logits } = this;
-    let count = 0;
-    for (let id = 0; id < row.length; id++) {
-      const logit = row[id];
-      if (!(logit > -Infinity)) continue;
-      ids[count] = id;
-      logits[count++] = logit === Infinity ? MOST : logit;
-    }
-    this.count = count;
+    this.count = 0;
+    for (let id = 0; id < row.length; id++) this.#append(id, logitOf(row[id]));
+  }
+
+  /** The same of some tokens alone, `tokens` ascending. */
+  loadTokens(row: Row, tokens: ArrayLike<number>, count = tokens.length): void {
+    this.#reserve(count);
+    this.count = 0;
+    for (let i = 0; i < count && tokens[i] < row.length; i++)
+      this.#append(tokens[i], logitOf(row[tokens[i]]));
+  }
+
+  /** Takes tokens with their logits, NaN for no candidate; `tokens` ascending. */
+  loadLogits(tokens: Uint32Array, logitOfToken: (token: number) => number): void {
+    this.#reserve(tokens.length);
+    this.count = 0;
+    for (const token of tokens) this.#append(token, logitOfToken(token));
+  }
+
+  #append(id: number, logit: number): void {
+    if (Number.isNaN(logit)) return;
+    this.ids[this.count] = id;
+    this.logits[this.count++] = logit;
+  }
+
+  #reserve(most: number): void {
+    this.#changed();
+    const count = Math.min(most, this.vocab);
+    if (count <= this.ids.length) return;
+    const room = Math.min(this.vocab, Math.max(LEAST_ROOM, 2 * count));
+    this.ids = new Uint32Array(room);
+    this.logits = new Float64Array(room);
+    this.#weights = new Float64Array(room);
   }
 
   /** Index of a token, −1 if it is no candidate. */
@@ -75,7 +113,14 @@ export class Candidates {
   best(): number {
     const { logits, count } = this;
     let best = 0;
-    for (let i = 1; i < count; i++) if (logits[i] > logits[best]) best = i;
+    let most = -Infinity;
+    for (let i = 0; i < count; i++) {
+      const logit = logits[i];
+      if (logit > most) {
+        most = logit;
+        best = i;
+      }
+    }
     return best;
   }
 
@@ -84,14 +129,22 @@ export class Candidates {
     const index = this.find(id);
     if (index < 0) return;
     this.logits[index] = bounded(change(this.logits[index]));
-    this.#weighed = false;
+    this.#changed();
   }
 
   /** Divides all logits. */
   divide(divisor: number): void {
     const { logits, count } = this;
     for (let i = 0; i < count; i++) logits[i] = bounded(logits[i] / divisor);
-    this.#weighed = false;
+    this.#changed();
+  }
+
+  /** Multiplies the distances of all logits to the best, which becomes 0. */
+  spread(factor: number): void {
+    const { logits, count } = this;
+    const top = logits[this.best()];
+    for (let i = 0; i < count; i++) logits[i] = (logits[i] - top) * factor;
+    this.#changed();
   }
 
   /** Keeps those whose index passes. */
@@ -131,21 +184,32 @@ export class Candidates {
    */
   weights(): Float64Array {
     const { logits, count } = this;
-    const weights = this.#weights;
     if (!this.#weighed && count > 0) {
       this.#top = logits[this.best()];
-      for (let i = 0; i < count; i++) weights[i] = exp(logits[i] - this.#top);
+      this.#total = expBelow(this.#weights, logits, count, this.#top);
+      this.#totalled = count;
       this.#weighed = true;
     }
-    return weights;
+    return this.#weights;
   }
 
   /** Σ weights. */
   total(): number {
     const weights = this.weights();
-    let total = 0;
-    for (let i = 0; i < this.count; i++) total += weights[i];
-    return total;
+    const { count } = this;
+    // Candidates go but do not come: as many as there were are those that there were.
+    if (this.#totalled !== count) {
+      let total = 0;
+      for (let i = 0; i < count; i++) total += weights[i];
+      this.#total = total;
+      this.#totalled = count;
+    }
+    return this.#total;
+  }
+
+  #changed(): void {
+    this.#weighed = false;
+    this.#totalled = -1;
   }
 
   /** −ln p of one candidate after the other, in nats; also of those whose weight is 0 in f64. */
@@ -176,8 +240,4 @@ function allFinite(row: Row): boolean {
   let check = 0;
   for (let i = 0; i < row.length; i++) check += row[i] * 0;
   return check === 0;
-}
-
-function bounded(logit: number): number {
-  return Math.min(BOUND, Math.max(-BOUND, logit));
 }

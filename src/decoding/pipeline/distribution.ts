@@ -6,7 +6,7 @@
  */
 import { expectInteger } from "../../errors.ts";
 import { log } from "../../math.ts";
-import { STAGE, uniform } from "../../philox.ts";
+import { race } from "./race.ts";
 import { bestFirst } from "./select.ts";
 
 export interface Distribution {
@@ -23,7 +23,10 @@ export interface TokenLogProbability {
   readonly logProbability: number;
 }
 
-/** The token at `random`, in [0, 1), of the cumulative distribution; the last one should rounding leave it beyond. */
+/**
+ * The token at `random`, in [0, 1), of the cumulative distribution; the last one should rounding leave it beyond. For
+ * drafters that draw several tokens of one place; what is emitted is raced for.
+ */
 export function draw({ ids, probabilities }: Distribution, random: number): number {
   let total = 0;
   for (let i = 0; i < probabilities.length; i++) total += probabilities[i];
@@ -37,23 +40,12 @@ export function draw({ ids, probabilities }: Distribution, random: number): numb
 }
 
 /**
- * The token with the largest p(x) / −ln u(position, x): the exponential race, the same choice as that of the largest
- * ln p(x) + Gumbel noise. The noise is that of the verifier "gumbel", so a drafter that races its own distribution agrees
- * with a target's race as often as the two distributions allow.
- *
- * Sources: Gumbel 1954; Daliri, Musco, Suresh 2024, arXiv:2408.07978.
+ * The token that wins the exponential race: a draw from the distribution, and the same one as `Pipeline.sample` and the
+ * verifier "gumbel" make with that seed at that position. See race.ts.
  */
 export function gumbelArgmax({ ids, probabilities }: Distribution, seed: number, position: number): number {
-  let best = ids.length - 1;
-  let top = 0;
-  for (let i = 0; i < ids.length; i++) {
-    const score = probabilities[i] / -log(uniform(seed, position, STAGE.gumbel, ids[i]));
-    if (score > top) {
-      top = score;
-      best = i;
-    }
-  }
-  return ids[best];
+  const field = { ids, weights: probabilities, count: ids.length, total: 1 };
+  return ids[race(field, seed, position)];
 }
 
 /** Probability of a token; 0 if it has none, or is not in the vocabulary. */

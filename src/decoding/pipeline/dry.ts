@@ -8,7 +8,7 @@
  *
  * Source: p-e-w, text-generation-webui pull request 5677; llama.cpp, whose treatment of breakers this is.
  */
-import type { Candidates } from "./candidates.ts";
+import type { TokenEdits } from "./edits.ts";
 import { scopeStart } from "./history.ts";
 import type { Place, StepKind } from "./step.ts";
 
@@ -41,14 +41,14 @@ export const dry: StepKind<Required<DryStep>> = {
     breakers: fields.sequences("breakers", [], MAX_BREAKER),
   }),
   isNeutral: ({ multiplier }) => multiplier === 0,
-  apply(candidates, values, place) {
+  edit(tokens, values, place) {
     const recent = newestFirst(values, place);
     const tree = treeOf(values.breakers);
     const limit = lengthToBreaker(recent, tree);
     if (limit < values.allowedLength) return;
     for (const [token, length] of continuations(recent, limit, values.allowedLength)) {
       if (tree.next.get(token)?.ends) continue;
-      penalize(candidates, token, values, length - values.allowedLength);
+      penalize(tokens, token, values, length - values.allowedLength);
     }
   },
 };
@@ -130,7 +130,7 @@ function commonPrefixes(tokens: readonly number[]): Uint32Array {
 }
 
 function penalize(
-  candidates: Candidates,
+  tokens: TokenEdits,
   token: number,
   { multiplier, base }: Required<DryStep>,
   excess: number,
@@ -138,5 +138,5 @@ function penalize(
   let penalty = multiplier;
   for (let i = 0; i < excess && base !== 1 && penalty < MOST; i++) penalty *= base;
   penalty = Math.min(penalty, MOST);
-  candidates.update(token, (logit) => logit - penalty);
+  tokens.update(token, (logit) => logit - penalty);
 }

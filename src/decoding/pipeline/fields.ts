@@ -3,7 +3,8 @@ import { expectInteger, expectNumber } from "../../errors.ts";
 /** Ceilings of what a request may send. */
 const MAX_IDS = 1 << 20;
 const MAX_NUMBERS = 1 << 16;
-const MAX_SEQUENCES = 4096;
+/** The breakers of DRY are every token that has a line break or a quotation mark in it: thousands. */
+const MAX_SEQUENCES = 1 << 15;
 const MAX_SEQUENCE = 256;
 const MAX_TOKEN = 2 ** 31 - 1;
 
@@ -20,6 +21,20 @@ export class Fields {
     }
     this.#path = path;
     this.#json = json as Record<string, unknown>;
+  }
+
+  /** Where a field is, for messages of the caller's own. */
+  path(name: string): string {
+    return this.#name(name);
+  }
+
+  has(name: string): boolean {
+    return this.raw(name) !== undefined;
+  }
+
+  /** The value as it came, for the caller to check. */
+  raw(name: string): unknown {
+    return this.#value(name);
   }
 
   number(name: string, min: number, max: number, missing?: number): number {
@@ -115,6 +130,7 @@ export function expectArray(path: string, value: unknown, most: number): readonl
   return value;
 }
 
-function kindOf(value: unknown): string {
+/** What a value of the wrong kind is called in messages. */
+export function kindOf(value: unknown): string {
   return value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
 }

@@ -1,5 +1,6 @@
 import type { Fields } from "./fields.ts";
 import type { Place } from "./step.ts";
+import { TokenIndex } from "./token-index.ts";
 
 /** Which tokens before count. */
 export interface Scope {
@@ -22,19 +23,55 @@ export function scopeStart({ scope, lastN }: Required<Scope>, { history, promptL
   return lastN === 0 ? start : Math.max(start, history.length - lastN);
 }
 
-/** Calls once for each token of the vocabulary that occurs in scope. */
+/** Calls once for each token of the vocabulary that occurs in scope, in the order of first occurrence. */
 export function forEachToken(
   scope: Required<Scope>,
   place: Place,
   call: (token: number, count: number) => void,
 ): void {
-  const { history, counts } = place;
-  const start = scopeStart(scope, place);
-  for (let i = start; i < history.length; i++) counts[history[i]]++;
-  for (let i = start; i < history.length; i++) {
-    const count = counts[history[i]];
-    if (!(count > 0)) continue;
-    counts[history[i]] = 0;
-    call(history[i], count);
+  const { index, counts } = place.occurrences.since(scopeStart(scope, place));
+  for (let i = 0; i < index.count; i++) call(index.tokens[i], counts[i]);
+}
+
+/** How often the tokens of a history occur, counted once for all steps with the same scope. */
+export class Occurrences {
+  readonly index = new TokenIndex();
+  /** (index.count), in the order of the index. */
+  counts = new Uint32Array(64);
+  #history: ArrayLike<number> = [];
+  #vocab = 0;
+  #start = -1;
+
+  /** Forgets what was counted; tokens outside the vocabulary will not count. */
+  reset(history: ArrayLike<number>, vocab: number): void {
+    this.#history = history;
+    this.#vocab = vocab;
+    this.#start = -1;
+  }
+
+  /** From `start` to the end of the history. */
+  since(start: number): this {
+    if (start === this.#start) return this;
+    this.#start = start;
+    this.index.clear();
+    for (let i = start; i < this.#history.length; i++) this.#count(this.#history[i]);
+    return this;
+  }
+
+  #count(token: number): void {
+    if (token >>> 0 !== token || token >= this.#vocab) return;
+    const before = this.index.count;
+    const number = this.index.add(token);
+    if (number < before) this.counts[number]++;
+    else {
+      if (number === this.counts.length) this.#grow();
+      this.counts[number] = 1;
+    }
+  }
+
+  #grow(): void {
+    const counts = new Uint32Array(2 * this.counts.length);
+    counts.set(this.counts);
+    this.counts = counts;
   }
 }

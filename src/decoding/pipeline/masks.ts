@@ -44,8 +44,8 @@ export const minTokens: StepKind<MinTokensStep> = {
     endTokens: fields.ids("endTokens"),
   }),
   isNeutral: ({ count, endTokens }) => count === 0 || endTokens.length === 0,
-  apply(candidates, { count, endTokens }, { history, promptLength }) {
-    if (history.length - promptLength < count) candidates.forbid(endTokens);
+  edit(tokens, { count, endTokens }, { history, promptLength }) {
+    if (history.length - promptLength < count) tokens.forbid(endTokens);
   },
 };
 
@@ -61,7 +61,7 @@ export const bitmask: StepKind<BitmaskStep> = {
 export const logitBias: StepKind<LogitBiasStep> = {
   read: (fields) => ({ step: "logit-bias", bias: fields.numbersById("bias", -1e6, 1e6) }),
   isNeutral: ({ bias }) => Object.values(bias).every((value) => value === 0),
-  apply(candidates, { bias }) {
-    for (const [id, value] of Object.entries(bias)) candidates.update(Number(id), (logit) => logit + value);
+  edit(tokens, { bias }) {
+    for (const [id, value] of Object.entries(bias)) tokens.update(Number(id), (logit) => logit + value);
   },
 };

@@ -37,30 +37,28 @@ export const repetitionPenalty: StepKind<Required<RepetitionPenaltyStep>> = {
     ...readScope(fields),
   }),
   isNeutral: ({ penalty }) => penalty === 1,
-  apply(candidates, values, place) {
+  edit(tokens, values, place) {
     const { penalty } = values;
     const penalize = (logit: number) => (logit > 0 ? logit / penalty : logit * penalty);
-    forEachToken(values, place, (token) => candidates.update(token, penalize));
+    forEachToken(values, place, (token) => tokens.update(token, penalize));
   },
 };
 
 export const presencePenalty: StepKind<Required<PresencePenaltyStep>> = {
   read: (fields) => ({ step: "presence-penalty", ...readSubtracted(fields) }),
   isNeutral: ({ penalty }) => penalty === 0,
-  apply(candidates, values, place) {
+  edit(tokens, values, place) {
     const { penalty } = values;
-    forEachToken(values, place, (token) => candidates.update(token, (logit) => logit - penalty));
+    forEachToken(values, place, (token) => tokens.update(token, (logit) => logit - penalty));
   },
 };
 
 export const frequencyPenalty: StepKind<Required<FrequencyPenaltyStep>> = {
   read: (fields) => ({ step: "frequency-penalty", ...readSubtracted(fields) }),
   isNeutral: ({ penalty }) => penalty === 0,
-  apply(candidates, values, place) {
+  edit(tokens, values, place) {
     const { penalty } = values;
-    forEachToken(values, place, (token, count) =>
-      candidates.update(token, (logit) => logit - penalty * count),
-    );
+    forEachToken(values, place, (token, count) => tokens.update(token, (logit) => logit - penalty * count));
   },
 };
 

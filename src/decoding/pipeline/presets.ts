@@ -1,6 +1,7 @@
 /**
- * The sampling of other runtimes: the order of their steps, their ties, scopes and default values.
+ * Orders of steps by name: our own, and those of other runtimes with their ties, scopes and default values.
  *
+ *     edgewise   bias, penalties, DRY, n-grams, temperature, then every cut-off there is, XTC last; all off by default
  *     llamacpp   bias, penalties, DRY, top-n-sigma, top-k, typical, top-p, min-p, XTC, temperature    temperature last
  *                with mirostat:  bias, temperature, mirostat
  *     vllm       bias, penalties, temperature, min-p, top-k, top-p
@@ -17,7 +18,7 @@
 import type { DryStep } from "./dry.ts";
 import type { Step } from "./steps.ts";
 
-export const PRESET_NAMES = ["llamacpp", "vllm", "hf", "webllm"] as const;
+export const PRESET_NAMES = ["edgewise", "llamacpp", "vllm", "hf", "webllm"] as const;
 export type PresetName = (typeof PRESET_NAMES)[number];
 
 /** Fields mean what the step of that name says. A field left out has the runtime's default. */
@@ -47,6 +48,8 @@ export interface PresetOptions {
   allowedIds?: readonly number[];
   minTokens?: number;
   endTokens?: readonly number[];
+  /** Every preset has it, as the last of all. */
+  confidenceLimit?: { maxProbability?: number; minEntropy?: number };
 }
 
 interface Preset {
@@ -64,6 +67,7 @@ const ALL_TAKE: readonly (keyof PresetOptions)[] = [
   "allowedIds",
   "minTokens",
   "endTokens",
+  "confidenceLimit",
 ];
 
 /** vLLM raises a temperature above 0 to at least this. */
@@ -72,6 +76,53 @@ const VLLM_LEAST_TEMPERATURE = 0.01;
 const WEBLLM_LEAST_TEMPERATURE = 1e-6;
 
 const PRESETS: Readonly<Record<PresetName, Preset>> = {
+  edgewise: {
+    takes: [
+      "dynamicTemperature",
+      "topK",
+      "minP",
+      "typicalP",
+      "topNSigma",
+      "topH",
+      "epsilonCutoff",
+      "etaCutoff",
+      "xtc",
+      "dry",
+      "mirostat",
+      "presencePenalty",
+      "frequencyPenalty",
+      "penaltyLastN",
+      "noRepeatNgram",
+    ],
+    steps(options) {
+      const { temperature = 1, topK = 0, topP = 1, minP = 0, typicalP = 1, topNSigma = 0 } = options;
+      const { epsilonCutoff = 0, etaCutoff = 0, noRepeatNgram = 0, penaltyLastN = -1 } = options;
+      const { dynamicTemperature, topH, xtc, dry, mirostat } = options;
+      const heat: Step =
+        dynamicTemperature === undefined
+          ? { step: "temperature", temperature }
+          : { step: "dynamic-temperature", temperature, ...dynamicTemperature };
+      return [
+        ...constraints(options, "all"),
+        bias(options),
+        ...llamaPenalties({ ...options, penaltyLastN }),
+        dry === undefined ? null : { step: "dry", ...dry },
+        { step: "no-repeat-ngram", size: noRepeatNgram },
+        heat,
+        { step: "top-n-sigma", n: topNSigma },
+        { step: "top-k", k: topK },
+        topH === undefined ? null : { step: "top-h", h: topH },
+        { step: "typical", p: typicalP },
+        { step: "top-p", p: topP },
+        { step: "min-p", p: minP },
+        { step: "epsilon-cutoff", epsilon: epsilonCutoff },
+        { step: "eta-cutoff", epsilon: etaCutoff },
+        xtc === undefined ? null : { step: "xtc", ...xtc },
+        mirostat === undefined ? null : mirostatStep(mirostat),
+      ];
+    },
+  },
+
   llamacpp: {
     takes: [
       "dynamicTemperature",
@@ -95,8 +146,7 @@ const PRESETS: Readonly<Record<PresetName, Preset>> = {
           : { step: "dynamic-temperature", temperature, ...dynamicTemperature };
       const first = [...constraints(options, "all"), bias(options)];
       if (mirostat !== undefined) {
-        const { version, ...feedback } = mirostat;
-        return [...first, heat, { step: version === 1 ? "mirostat" : "mirostat-2", ...feedback }];
+        return [...first, heat, mirostatStep(mirostat)];
       }
       return [
         ...first,
@@ -178,6 +228,9 @@ const PRESETS: Readonly<Record<PresetName, Preset>> = {
   },
 };
 
+/** All options there are. */
+export const OPTION_NAMES: readonly (keyof PresetOptions)[] = [...ALL_TAKE, ...PRESETS.edgewise.takes];
+
 /**
  * Steps for `createPipeline`, in the order of another runtime.
  *
@@ -200,7 +253,10 @@ export function presetSteps(name: PresetName, options: PresetOptions = {}): read
   if (wrong !== undefined) {
     throw new RangeError(`"${wrong}" must be left out with preset "${name}", which has no step for it`);
   }
-  return steps(options).filter((step) => step !== null);
+  const { confidenceLimit } = options;
+  const limit: Step[] =
+    confidenceLimit === undefined ? [] : [{ step: "confidence-limit", ...confidenceLimit }];
+  return [...steps(options), ...limit].filter((step) => step !== null);
 }
 
 /** What forbids tokens; the bitmask's step is always there, as a grammar may come with any request. */
@@ -216,6 +272,10 @@ function constraints(options: PresetOptions, badWordsScope: "all" | "output"): (
 
 function bias({ logitBias }: PresetOptions): Step | null {
   return logitBias === undefined ? null : { step: "logit-bias", bias: logitBias };
+}
+
+function mirostatStep({ version, ...feedback }: NonNullable<PresetOptions["mirostat"]>): Step {
+  return { step: version === 1 ? "mirostat" : "mirostat-2", ...feedback };
 }
 
 function llamaPenalties(options: PresetOptions): Step[] {

@@ -4,23 +4,27 @@
 
 type Keys = Float64Array | Float32Array;
 
-/** Buckets of one round of `lastOfMass`, and how far they reach below the best key: e^-32 is 1e-14. */
+/** Buckets of one round of `lastOfMass`, and how far they reach below the best key: as far as most rows do. */
 const BUCKETS = 256;
-const REACH = 32;
+const REACH = 128;
 /** Few enough to sort. */
 const SMALL = 64;
 
 /**
- * Indices of the k best, in no order but that the worst of them comes first.
+ * Indices of the k best, in no order but that the worst of them comes first; fewer if fewer are above −∞.
  *
  * A heap of k whose root is the worst; most of a large row is turned away by one comparison. O(n + m log k) where m
  * entered the heap.
  */
 export function kBest(keys: Keys, count: number, k: number): Uint32Array {
-  const size = Math.min(k, count);
-  const heap = new Uint32Array(size);
+  let size = Math.min(k, count);
+  let heap = new Uint32Array(size);
+  let next = 0;
+  let taken = 0;
+  for (; taken < size && next < count; next++) if (keys[next] > -Infinity) heap[taken++] = next;
+  size = taken;
+  heap = heap.subarray(0, size);
   if (size === 0) return heap;
-  for (let i = 0; i < size; i++) heap[i] = i;
   const sink = (at: number, item: number) => {
     for (let child = 2 * at + 1; child < size; child = 2 * at + 1) {
       if (child + 1 < size && isBefore(keys, heap[child], heap[child + 1])) child++;
@@ -32,7 +36,7 @@ export function kBest(keys: Keys, count: number, k: number): Uint32Array {
   };
   for (let at = (size >> 1) - 1; at >= 0; at--) sink(at, heap[at]);
   let bar = keys[heap[0]];
-  for (let i = size; i < count; i++) {
+  for (let i = next; i < count; i++) {
     if (!(keys[i] > bar)) continue;
     sink(0, i);
     bar = keys[heap[0]];
@@ -61,30 +65,56 @@ function isBefore(keys: Keys, a: number, b: number): boolean {
  * @param goal At least 0; the best one is always taken.
  */
 export function lastOfMass(keys: Keys, weights: Float64Array, count: number, goal: number): number {
-  let pool = new Uint32Array(count);
-  for (let i = 0; i < count; i++) pool[i] = i;
   let before = 0;
-  for (;;) {
+  for (let pool = everyIndex(count); ; ) {
     const [most, least] = range(keys, pool);
     if (pool.length <= SMALL) sortBestFirst(keys, pool);
     if (pool.length <= SMALL || most === least) return walk(weights, pool, before, goal);
-    const span = Math.min(most - least, REACH);
-    const bucket = (index: number) =>
-      Math.min(BUCKETS - 1, Math.floor(((most - keys[index]) / span) * BUCKETS));
+    const scale = BUCKETS / Math.min(most - least, REACH);
     const mass = new Float64Array(BUCKETS);
     const size = new Uint32Array(BUCKETS);
-    for (const index of pool) {
-      const at = bucket(index);
-      mass[at] += weights[index];
+    for (let i = 0; i < pool.length; i++) {
+      const at = bucketOf(most - keys[pool[i]], scale);
+      // The last bucket is what remains: often most of the row.
+      if (at === BUCKETS - 1) continue;
+      mass[at] += weights[pool[i]];
       size[at]++;
     }
     let boundary = 0;
-    // The worst key is in the last bucket, so that one is not empty and ends the loop.
+    let left = pool.length;
     while (boundary < BUCKETS - 1 && (size[boundary] === 0 || before + mass[boundary] < goal)) {
-      before += mass[boundary++];
+      before += mass[boundary];
+      left -= size[boundary++];
     }
-    pool = pool.filter((index) => bucket(index) === boundary);
+    pool = inBucket(keys, pool, most, scale, boundary, boundary < BUCKETS - 1 ? size[boundary] : left);
   }
+}
+
+/** `below`: how far a key lies below the best one. */
+function bucketOf(below: number, scale: number): number {
+  return Math.min(below * scale, BUCKETS - 1) | 0;
+}
+
+function inBucket(
+  keys: Keys,
+  pool: Uint32Array,
+  most: number,
+  scale: number,
+  bucket: number,
+  size: number,
+): Uint32Array {
+  const inside = new Uint32Array(size);
+  let count = 0;
+  for (let i = 0; i < pool.length; i++) {
+    if (bucketOf(most - keys[pool[i]], scale) === bucket) inside[count++] = pool[i];
+  }
+  return inside;
+}
+
+function everyIndex(count: number): Uint32Array {
+  const indices = new Uint32Array(count);
+  for (let i = 0; i < count; i++) indices[i] = i;
+  return indices;
 }
 
 /** Where the weights of a sorted pool reach the goal. */
@@ -100,9 +130,10 @@ function walk(weights: Float64Array, pool: Uint32Array, before: number, goal: nu
 function range(keys: Keys, pool: Uint32Array): [most: number, least: number] {
   let most = -Infinity;
   let least = Infinity;
-  for (const index of pool) {
-    if (keys[index] > most) most = keys[index];
-    if (keys[index] < least) least = keys[index];
+  for (let i = 0; i < pool.length; i++) {
+    const key = keys[pool[i]];
+    if (key > most) most = key;
+    if (key < least) least = key;
   }
   return [most, least];
 }

@@ -24,7 +24,7 @@ export interface NoRepeatNgramStep extends Scope {
 export const badWords: StepKind<Required<BadWordsStep>> = {
   read: (fields) => ({ step: "bad-words", words: fields.sequences("words"), ...readScope(fields) }),
   isNeutral: ({ words }) => words.length === 0,
-  apply(candidates, values, place) {
+  edit(tokens, values, place) {
     const { history } = place;
     const start = scopeStart(values, place);
     const completed = values.words.filter((word) => {
@@ -34,7 +34,7 @@ export const badWords: StepKind<Required<BadWordsStep>> = {
       for (let i = 0; i < prefix; i++) if (history[from + i] !== word[i]) return false;
       return true;
     });
-    candidates.forbid(completed.map((word) => word[word.length - 1]));
+    tokens.forbid(completed.map((word) => word[word.length - 1]));
   },
 };
 
@@ -45,7 +45,7 @@ export const noRepeatNgram: StepKind<Required<NoRepeatNgramStep>> = {
     ...readScope(fields),
   }),
   isNeutral: ({ size }) => size === 0,
-  apply(candidates, values, place) {
+  edit(tokens, values, place) {
     const { history } = place;
     const prefix = values.size - 1;
     const from = history.length - prefix;
@@ -55,6 +55,6 @@ export const noRepeatNgram: StepKind<Required<NoRepeatNgramStep>> = {
       while (same < prefix && history[at + same] === history[from + same]) same++;
       if (same === prefix) forbidden.add(history[at + prefix]);
     }
-    candidates.forbid(forbidden);
+    tokens.forbid(forbidden);
   },
 };

@@ -1,4 +1,5 @@
 /** All kinds of steps, and from JSON to steps. */
+import { type ConfidenceLimitStep, confidenceLimit } from "./confidence-limit.ts";
 import {
   type EpsilonCutoffStep,
   type EtaCutoffStep,
@@ -50,6 +51,7 @@ export type Step =
   | AllowedIdsStep
   | BadWordsStep
   | BitmaskStep
+  | ConfidenceLimitStep
   | DryStep
   | DynamicTemperatureStep
   | EpsilonCutoffStep
@@ -80,6 +82,7 @@ const KINDS: { readonly [Name in StepName]: KindOf<Name> } = {
   "allowed-ids": allowedIds,
   "bad-words": badWords,
   bitmask,
+  "confidence-limit": confidenceLimit,
   dry,
   "dynamic-temperature": dynamicTemperature,
   "epsilon-cutoff": epsilonCutoff,

@@ -28,6 +28,11 @@ export interface DynamicTemperatureStep {
   exponent?: number;
 }
 
+/** Whether a step leaves the best token alone, whatever the others are. */
+export function isGreedy(step: { readonly step: string; readonly temperature?: number }): boolean {
+  return step.step === "temperature" && step.temperature! < GREEDY;
+}
+
 /** Below, two f32 logits that differ at all are worlds apart: exp gives 0. */
 const GREEDY = 1e-100;
 

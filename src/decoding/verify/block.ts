@@ -1,5 +1,5 @@
+import { probability } from "../../backend/row-math.ts";
 import { residualOf } from "./round.ts";
-import { probability } from "./row-math.ts";
 import { token } from "./token.ts";
 import { chainOf, ROOT } from "./tree.ts";
 import type { Verifier } from "./verifier.ts";

@@ -8,9 +8,9 @@ export interface MatchOptions {
    * The sampler of plain decoding: the token at `position`, after the committed text and `emitted`.
    *
    * Called once per emitted token, in order, and never for a place that is not reached, so it may keep state
-   * (penalties, grammar, mirostat). `row` is what `rows` holds, logits or probabilities.
+   * (penalties, grammar, mirostat). `row` is what `rows` holds at `index`, logits or probabilities.
    */
-  readonly sample: (row: Row, position: number, emitted: readonly number[]) => number;
+  readonly sample: (row: Row, position: number, emitted: readonly number[], index: number) => number;
 }
 
 /**
@@ -33,7 +33,7 @@ export const match: Verifier<MatchOptions> = {
     }
     return follow(round, (node, path) => {
       const emitted = path.map((accepted) => round.tree.tokens[accepted]);
-      const token = sample(round.row(node), round.start + path.length, emitted);
+      const token = sample(round.row(node), round.start + path.length, emitted, node + 1);
       return expectInteger('result of "policy.sample"', token, 0, round.vocab - 1);
     });
   },

@@ -1,5 +1,5 @@
+import { probability } from "../../backend/row-math.ts";
 import { type Round, residualOf } from "./round.ts";
-import { probability } from "./row-math.ts";
 import { ROOT } from "./tree.ts";
 import type { Verdict } from "./types.ts";
 import type { Verifier } from "./verifier.ts";
@@ -55,8 +55,8 @@ function verifyRounds(round: Round, replacement: boolean): Verdict {
         survivor = child;
         break;
       }
-      p = residualOf(math, p, q);
-      if (!replacement) q = math.without(q, [x]);
+      p = round.replace(p, residualOf(math, p, q));
+      if (!replacement) q = round.replace(q, math.without(q, [x]));
     }
     if (survivor === null) return round.draw(path, p);
     path.push(survivor);

@@ -8,16 +8,14 @@
  * and a draft that was rejected is drafted anew. That biases the text. Gumbel noise must be shared, and may be: what is
  * behind the last emitted token had no influence.
  */
-import { uniform } from "../../philox.ts";
-
-export interface VerifyRandom {
-  /** Set if the numbers are those of `seededRandom(seed)`: kernels then make them themselves. */
-  readonly seed?: number;
-  /** Uniform in [0, 1). The same address always gives the same number. */
-  uniform(position: number, stage: number, item: number): number;
-}
+import type { VerifyRandom } from "../../backend/row-math.ts";
+import { noise, uniform } from "../../philox.ts";
 
 /** Philox-4x32-10 under `seed`, an integer from 0 to 2^53 − 1. */
 export function seededRandom(seed: number): VerifyRandom {
-  return { seed, uniform: (position, stage, item) => uniform(seed, position, stage, item) };
+  return {
+    seed,
+    uniform: (position, stage, item) => uniform(seed, position, stage, item),
+    noise: (position, token) => noise(seed, position, token),
+  };
 }

@@ -1,5 +1,5 @@
+import { probability, type Weights } from "../../backend/row-math.ts";
 import { expectInteger, expectNumber } from "../../errors.ts";
-import { probability, type Weights } from "./row-math.ts";
 import { chainOf, ROOT } from "./tree.ts";
 import { ALL_LAWS, type Verifier } from "./verifier.ts";
 

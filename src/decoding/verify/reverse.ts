@@ -1,5 +1,5 @@
+import { probability } from "../../backend/row-math.ts";
 import { expectNumber } from "../../errors.ts";
-import { probability } from "./row-math.ts";
 import { chainOf, ROOT } from "./tree.ts";
 import { ALL_LAWS, type Verifier } from "./verifier.ts";
 

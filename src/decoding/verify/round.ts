@@ -1,9 +1,9 @@
 /** One round as a verifier sees it: the draft, its rows as distributions, and numbers to decide by. */
 
+import { referenceRowMath } from "../../backend/reference/row-math.ts";
+import { probability, type RowMath, type VerifyRandom, type Weights } from "../../backend/row-math.ts";
 import { STAGE } from "../../philox.ts";
 import type { DraftLaw, LawKind, Row, RowSet } from "../draft.ts";
-import type { VerifyRandom } from "./random.ts";
-import { probability, type RowMath, referenceRowMath, type Weights } from "./row-math.ts";
 import { type DraftTree, ROOT } from "./tree.ts";
 import type { Verdict, VerifyRequest } from "./types.ts";
 
@@ -19,6 +19,8 @@ export class Round {
   readonly #law: DraftLaw;
   readonly #targets: Weights[] = [];
   readonly #proposals: Weights[] = [];
+  /** Laws that took the place of others. */
+  readonly #later = new Set<Weights>();
 
   constructor(request: Omit<VerifyRequest, "policy">, tree: DraftTree) {
     this.tree = tree;
@@ -88,9 +90,17 @@ export class Round {
    */
   correction(node: number, p: Weights): Weights | null {
     if (this.draftProbability(node) === 0) return p;
-    if (this.#law === "one-hot") return orElse(this.math.without(p, [this.tree.tokens[node]]), p);
+    if (this.#law === "one-hot") return orElse(this.math, this.math.without(p, [this.tree.tokens[node]]), p);
     if ("scalars" in this.#law) return null;
     return residualOf(this.math, p, this.proposal(this.tree.parents[node]));
+  }
+
+  /** Goes on with `later` in place of `law`, whose row is given back unless it is a row of the request. */
+  replace(law: Weights, later: Weights): Weights {
+    if (later === law) return law;
+    if (this.#later.delete(law)) this.math.free(law);
+    this.#later.add(later);
+    return later;
   }
 
   /** Ends the round: accepts `path` and draws the token that follows it. */
@@ -125,21 +135,24 @@ export function lawKind(law: DraftLaw): LawKind {
 
 /** (scale·p − q)+, or p where nothing is left: a rejection is then rounding, and p the law that it must not change. */
 export function residualOf(math: RowMath, p: Weights, q: Weights, scale = 1): Weights {
-  return orElse(math.residual(p, q, scale), p);
+  return orElse(math, math.residual(p, q, scale), p);
 }
 
-function orElse(weights: Weights, fallback: Weights): Weights {
-  return weights.mass > 0 && weights.mass < Infinity ? weights : fallback;
+function orElse(math: RowMath, weights: Weights, fallback: Weights): Weights {
+  if (weights.mass > 0 && weights.mass < Infinity) return weights;
+  math.free(weights);
+  return fallback;
 }
 
 /** @throws {RangeError} If the row is not one of probabilities. */
 export function readWeights(math: RowMath, values: Row, index: number, name: string): Weights {
-  const mass = math.mass(values);
+  const weights = math.read(values);
+  const { mass } = weights;
   if (!(Math.abs(mass - 1) <= MASS_TOLERANCE)) {
     const got = Number.isNaN(mass) ? "a negative number or NaN among them" : `a sum of ${mass}`;
     throw new RangeError(`Row ${index} of "${name}" must be probabilities that sum to 1, got ${got}`);
   }
-  return { values, mass };
+  return weights;
 }
 
 /** Row `index` without padding. */

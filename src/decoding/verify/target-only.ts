@@ -1,6 +1,6 @@
+import { probability } from "../../backend/row-math.ts";
 import { expectNumber } from "../../errors.ts";
 import type { Round } from "./round.ts";
-import { probability } from "./row-math.ts";
 import { ROOT } from "./tree.ts";
 import type { Verdict } from "./types.ts";
 import type { Verifier } from "./verifier.ts";

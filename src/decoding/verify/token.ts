@@ -1,5 +1,5 @@
+import { probability } from "../../backend/row-math.ts";
 import type { Round } from "./round.ts";
-import { probability } from "./row-math.ts";
 import { chainOf, ROOT } from "./tree.ts";
 import type { Verdict } from "./types.ts";
 import type { Verifier } from "./verifier.ts";

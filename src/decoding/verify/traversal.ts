@@ -1,6 +1,6 @@
+import { probability } from "../../backend/row-math.ts";
 import { clippedRatio, keepProbability } from "./block.ts";
 import type { Round } from "./round.ts";
-import { probability } from "./row-math.ts";
 import { ROOT } from "./tree.ts";
 import type { Verdict } from "./types.ts";
 import type { Verifier } from "./verifier.ts";
@@ -50,8 +50,8 @@ function traverse(round: Round, node: number, path: readonly number[], weight: n
       if (verdict !== null) return verdict;
       const rest = math.residual(p, q, weight);
       weight = keepProbability(rest.mass, weight);
-      if (rest.mass > 0) p = rest;
-      q = math.without(q, [x]);
+      if (rest.mass > 0) p = round.replace(p, rest);
+      q = round.replace(q, math.without(q, [x]));
     }
   }
   return weight === 1 || round.accepts(node, weight, 1) ? round.draw(path, p) : null;

@@ -4,10 +4,10 @@
  * A drafter proposed some tokens, the target gave a row for each place in the draft, and a verifier decides how much of
  * the draft survives and which token follows. In formulas p is a target row and q a draft row (Leviathan's letters).
  */
+
+import type { RowMath, VerifyRandom } from "../../backend/row-math.ts";
 import type { Draft, RowSet } from "../draft.ts";
-import type { VerifyRandom } from "./random.ts";
 import type { Policy } from "./registry.ts";
-import type { RowMath } from "./row-math.ts";
 
 export interface VerifyRequest {
   /** Target rows, nodes + 1 of them: probabilities that sum to 1, unless the verifier says otherwise. */

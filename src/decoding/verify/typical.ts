@@ -1,6 +1,6 @@
+import { probability, type Weights } from "../../backend/row-math.ts";
 import { expectNumber } from "../../errors.ts";
 import { exp, log } from "../../math.ts";
-import { probability, type Weights } from "./row-math.ts";
 import { ROOT } from "./tree.ts";
 import { ALL_LAWS, type Verifier } from "./verifier.ts";
 
@@ -59,10 +59,10 @@ function isBetter(a: Path, b: Path): boolean {
 }
 
 /** −Σ p ln p, in nats. */
-function entropy(p: Weights): number {
+function entropy({ values, mass }: Weights): number {
   let sum = 0;
-  for (let id = 0; id < p.values.length; id++) {
-    const share = probability(p, id);
+  for (let id = 0; id < values.length; id++) {
+    const share = mass > 0 ? values[id] / mass : 0;
     if (share > 0) sum -= share * log(share);
   }
   return sum;

@@ -5,13 +5,14 @@
  * mass to draw a correction from, it is drawn from the target's row; rows are taken as p / Σp; a draft token outside the
  * vocabulary is dropped with all that follows it; a row that is not reached is not looked at.
  */
+
+import { referenceRowMath } from "../../backend/reference/row-math.ts";
+import type { RowMath, VerifyRandom } from "../../backend/row-math.ts";
 import { expectInteger, expectNumber } from "../../errors.ts";
 import { STAGE } from "../../philox.ts";
 import type { DraftLaw, Row } from "../draft.ts";
-import type { VerifyRandom } from "./random.ts";
 import { findVerifier } from "./registry.ts";
 import { lawKind, Round, readWeights, residualOf } from "./round.ts";
-import { type RowMath, referenceRowMath } from "./row-math.ts";
 import { type DraftTree, readDraft } from "./tree.ts";
 import type { Verdict, VerifyRequest } from "./types.ts";
 import type { Verifier } from "./verifier.ts";
@@ -43,7 +44,8 @@ export function verify(request: VerifyRequest): Verdict {
   expectInteger("rows.count", rows.count, tree.drafted + 1, Number.MAX_SAFE_INTEGER);
   checkShape(policy.verifier, verifier, tree);
   checkLaw(policy.verifier, verifier, draft.law, tree, rows.vocab);
-  return verifier.decide(new Round(request, tree), policy);
+  const { math = referenceRowMath } = request;
+  return givingBack(math, () => verifier.decide(new Round({ ...request, math }, tree), policy));
 }
 
 export interface CorrectionRequest {
@@ -66,9 +68,21 @@ export function drawCorrection(request: CorrectionRequest): number {
     );
   }
   expectInteger("start", start, 0, 2 ** 32 - 1);
-  const p = readWeights(math, target, 0, "target");
-  const q = readWeights(math, draft, 0, "draft");
-  return math.draw(residualOf(math, p, q), random.uniform(start, STAGE.residual, 0));
+  return givingBack(math, () => {
+    const p = readWeights(math, target, 0, "target");
+    const q = readWeights(math, draft, 0, "draft");
+    return math.draw(residualOf(math, p, q), random.uniform(start, STAGE.residual, 0));
+  });
+}
+
+/** Gives back the rows that `body` makes, those of rows it asks the caller for included. */
+function givingBack<T>(math: RowMath, body: () => T): T {
+  const mark = math.mark();
+  try {
+    return body();
+  } finally {
+    math.release(mark);
+  }
 }
 
 function checkShape(name: string, { shape }: Verifier, tree: DraftTree): void {
@@ -86,6 +100,8 @@ function checkLaw(name: string, { laws }: Verifier, law: DraftLaw, tree: DraftTr
   if (!isLaw || !(law === "one-hot" || "scalars" in law || "rows" in law)) {
     throw new TypeError(`"draft.law" must be "one-hot", { scalars } or { rows }, got ${JSON.stringify(law)}`);
   }
+  // An empty draft was drawn from anything.
+  if (tree.drafted === 0) return;
   if (!laws.includes(lawKind(law))) {
     throw new RangeError(`Verifier "${name}" needs a draft law of ${laws.join(" or ")}, got ${lawKind(law)}`);
   }

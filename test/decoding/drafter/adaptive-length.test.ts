@@ -7,6 +7,7 @@ import { Rest } from "../../../src/decoding/drafter/rest.ts";
 describe("adaptive length", () => {
   const full = (accepted: number, cost: number) => ({
     accepted,
+    tested: Math.max(accepted, 1),
     emitted: accepted + 1,
     cost,
   });
@@ -83,6 +84,29 @@ describe("adaptive length", () => {
     expect(rounds).toBe(6 + 100);
   });
 
+  test("beyond 8 goes up by an eighth, by half where nothing is rejected, and down by an eighth", () => {
+    const next = (tested: number, accepted: number) => {
+      const adaptive = new AdaptiveLength({ min: 1, max: 64, initial: 32 });
+      for (let i = 0; i < 2; i++) adaptive.record({ accepted, tested, emitted: accepted + 1, cost: 1 });
+      return adaptive.length;
+    };
+    expect([next(10, 8), next(32, 32), next(10, 2), next(10, 6)]).toEqual([36, 48, 28, 32]);
+  });
+
+  test("of trees goes by the throughput that a size had, not by a formula for chains", () => {
+    const adaptive = new AdaptiveLength({ min: 1, max: 64, initial: 4, shape: "tree" });
+    // Five nodes give more tokens a call than four, at twice the cost.
+    for (let i = 0; i < 2; i++) adaptive.record({ accepted: 2, tested: 2, emitted: 3, cost: 3 });
+    expect(adaptive.length).toBe(5);
+    adaptive.record({ accepted: 3, tested: 3, emitted: 4, cost: 6 });
+    let rounds = 0;
+    while (adaptive.length === 4) {
+      adaptive.record({ accepted: 2, tested: 2, emitted: 3, cost: 3 });
+      rounds++;
+    }
+    expect(rounds).toBe(6 + 100);
+  });
+
   test("retreats to half, and to no less than the shortest", () => {
     const adaptive = create(9);
     const lengths = Array.from({ length: 5 }, () => {
@@ -109,9 +133,9 @@ describe("rest", () => {
     expect(rest.left).toBe(0);
     rest.recordRound(0, 1, true);
     expect(rest.left).toBe(1);
-    rest.recordPlainStep();
+    rest.recordPlainSteps(1);
     expect(rest.left).toBe(0);
-    rest.recordPlainStep();
+    rest.recordPlainSteps(1);
     expect(rest.left).toBe(0);
   });
 
@@ -121,12 +145,12 @@ describe("rest", () => {
     for (let round = 0; round < 11; round++) {
       rest.recordRound(0, 0.5, true);
       lefts.push(rest.left);
-      while (rest.left > 0) rest.recordPlainStep();
+      while (rest.left > 0) rest.recordPlainSteps(1);
     }
     expect(lefts).toEqual([0, 0, 1, 2, 4, 8, 16, 32, 64, 64, 64]);
     for (let round = 0; round < 8; round++) rest.recordRound(1, 2, true);
     expect(rest.losing).toBe(false);
-    while (rest.left > 0) rest.recordPlainStep();
+    while (rest.left > 0) rest.recordPlainSteps(1);
     while (!rest.losing) rest.recordRound(0, 0.5, true);
     expect(rest.left).toBeLessThanOrEqual(2);
   });

@@ -4,6 +4,7 @@ import { JumpForwardDrafter } from "../../../src/decoding/drafter/jump-forward.t
 import { PredictedOutputDrafter } from "../../../src/decoding/drafter/predicted-output.ts";
 import { SuffixDrafter } from "../../../src/decoding/drafter/suffix.ts";
 import { TokenRecyclingDrafter } from "../../../src/decoding/drafter/token-recycling.ts";
+import { forcing } from "./reference.ts";
 
 const vocab = 50;
 
@@ -28,7 +29,9 @@ describe("best of", () => {
     let open = true;
     const drafter = new BestOfDrafter([
       new SuffixDrafter({ vocab }),
-      new JumpForwardDrafter({ vocab, onlyToken: (drafted) => (open && drafted.length < 2 ? 7 : null) }),
+      new JumpForwardDrafter({
+        constraint: forcing(vocab, (drafted) => (open && drafted.length < 2 ? 7 : null)),
+      }),
     ]);
     drafter.append([1, 2, 3, 4, 1, 2, 3]);
     expect(drafter.draft(4)).toMatchObject({ tokens: [7, 7], matchLength: Infinity });
@@ -60,15 +63,20 @@ describe("jump forward", () => {
   test("drafts the only legal tokens until there is a choice", () => {
     /** Of {"a":true} the grammar leaves only the value open. */
     const forced = [10, 11, 12];
-    const drafter = new JumpForwardDrafter({ vocab, onlyToken: (drafted) => forced[drafted.length] ?? null });
+    const constraint = forcing(vocab, (accepted) => forced[accepted.length] ?? null);
+    const drafter = new JumpForwardDrafter({ constraint });
     drafter.append([3]);
     expect(drafter.draft(8).tokens).toEqual(forced);
     expect(drafter.draft(2).tokens).toEqual([10, 11]);
     expect(drafter.draft(0).tokens).toEqual([]);
+    // The grammar is left where it stood.
+    expect(constraint.accepted).toEqual([]);
   });
 
   test("does not pass on a token the vocabulary does not have", () => {
-    const drafter = new JumpForwardDrafter({ vocab, onlyToken: () => 50 });
-    expect(() => drafter.draft(1)).toThrow('"onlyToken()" must be an integer from 0 to 49, got 50');
+    const drafter = new JumpForwardDrafter({ constraint: forcing(vocab, () => 50) });
+    expect(() => drafter.draft(1)).toThrow(
+      '"constraint.onlyToken()" must be an integer from 0 to 49, got 50',
+    );
   });
 });

@@ -11,6 +11,7 @@ import { PredictedOutputDrafter } from "../../../src/decoding/drafter/predicted-
 import { PromptLookupDrafter } from "../../../src/decoding/drafter/prompt-lookup.ts";
 import { SuffixDrafter } from "../../../src/decoding/drafter/suffix.ts";
 import { TokenRecyclingDrafter } from "../../../src/decoding/drafter/token-recycling.ts";
+import { forcing } from "./reference.ts";
 
 const VOCAB = 5;
 const CAPACITY = 24;
@@ -31,7 +32,7 @@ const drafters: Record<string, () => LocalDrafter> = {
   "token recycling, tree": () => recycling("tree"),
   "predicted output": () => new PredictedOutputDrafter({ vocab: VOCAB, prediction: PREDICTION, minMatch: 1 }),
   "jump forward": () =>
-    new JumpForwardDrafter({ vocab: VOCAB, onlyToken: (drafted) => (drafted.length < 3 ? 2 : null) }),
+    new JumpForwardDrafter({ constraint: forcing(VOCAB, (drafted) => (drafted.length < 3 ? 2 : null)) }),
   "best of": () =>
     new BestOfDrafter([
       new SuffixDrafter({ vocab: VOCAB, capacity: CAPACITY }),

@@ -1,4 +1,25 @@
-/** Definitions by search, for the drafters' tests to be compared with. */
+/** Definitions by search, and stand-ins, for the tests of drafters. */
+import type { Constraint } from "../../../src/decoding/constraint.ts";
+
+/** A grammar of which only the forced tokens are known: what must follow those accepted. */
+export function forcing(
+  vocab: number,
+  onlyToken: (accepted: readonly number[]) => number | null,
+): Constraint & { readonly accepted: readonly number[] } {
+  const accepted: number[] = [];
+  return {
+    vocab,
+    accepted,
+    mask: () => new Uint32Array(Math.ceil(vocab / 32)).fill(0xffffffff),
+    accept: (token) => {
+      accepted.push(token);
+    },
+    rollback: (count) => {
+      accepted.length -= count;
+    },
+    onlyToken: () => onlyToken(accepted),
+  };
+}
 
 /** End of the first occurrence of the last n tokens that is not at the end of the text; −1 if there is none. */
 export function firstOccurrence(tokens: readonly number[], n: number): number {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { referenceRowMath } from "../../../src/backend/reference/row-math.ts";
 import {
   createPipeline,
   type Distribution,
@@ -9,7 +10,6 @@ import {
   topLogProbabilities,
 } from "../../../src/decoding/pipeline.ts";
 import { seededRandom } from "../../../src/decoding/verify/random.ts";
-import { referenceRowMath } from "../../../src/decoding/verify/row-math.ts";
 import { createRandom } from "../../support/random.ts";
 import { context, rowOf } from "./support.ts";
 

@@ -35,6 +35,7 @@ const EVERY: Step[] = [
   { step: "temperature", temperature: 0.8 },
   { step: "mirostat", tau: 5, eta: 0.1, m: 100 },
   { step: "mirostat-2", tau: 5, eta: 0.1 },
+  { step: "confidence-limit", maxProbability: 0.9, minEntropy: 0.5 },
 ];
 
 describe("createPipeline", () => {
@@ -73,6 +74,8 @@ describe("createPipeline", () => {
       { step: "xtc", probability: 0, threshold: 0.1 },
       { step: "xtc", probability: 1, threshold: 0.51 },
       { step: "temperature", temperature: 1 },
+      { step: "confidence-limit" },
+      { step: "confidence-limit", maxProbability: 1, minEntropy: 0 },
     ];
     expect(createPipeline(neutral).steps).toEqual([]);
     expect(fingerprint(createPipeline(neutral))).toBe(fingerprint(createPipeline([])));
@@ -143,14 +146,28 @@ describe("createPipeline", () => {
     [[{ step: "allowed-ids", ids: "1" }], '"pipeline[0].ids" must be an array, got string'],
     [[{ step: "bad-words", words: [[1], []] }], '"pipeline[0].words[1]" must have a token'],
     [[{ step: "bad-words", words: [1] }], '"pipeline[0].words[0]" must be an array, got number'],
-    [[{ step: "bad-words", words: new Array(5000).fill([1]) }], "at most 4096 entries, got 5000"],
     [[{ step: "dry", multiplier: 1, breakers: [new Array(21).fill(1)] }], "at most 20 entries, got 21"],
     [[{ step: "logit-bias", bias: { x: 1 } }], '"pipeline[0].bias" must have token ids as keys, got "x"'],
     [[{ step: "logit-bias", bias: { 1: Infinity } }], '"pipeline[0].bias.1" must be a number from -1000000'],
     [[{ step: "logit-bias", bias: [1] }], '"pipeline[0].bias" must be an object, got array'],
     [[{ step: "logit-bias", bias: { "01": 1 } }], 'got "01"'],
+    [
+      [{ step: "confidence-limit", maxProbability: 0 }],
+      '"pipeline[0].maxProbability" must be a number from 1e-9',
+    ],
+    [[{ step: "confidence-limit", maxProbability: 1.1 }], "to 1, got 1.1"],
+    [
+      [{ step: "confidence-limit", minEntropy: -1 }],
+      '"pipeline[0].minEntropy" must be a number from 0 to 20',
+    ],
+    [[{ step: "confidence-limit", minEntropy: "1" }], "must be a number, got string"],
   ])("refuses %j", (json, message) => {
     expect(() => createPipeline(json)).toThrow(message);
+  });
+
+  it("refuses lists without end", () => {
+    const words = new Array(40_000).fill([1]);
+    expect(() => createPipeline([{ step: "bad-words", words }])).toThrow("at most 32768 entries, got 40000");
   });
 });
 

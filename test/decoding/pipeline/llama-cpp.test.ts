@@ -44,7 +44,7 @@ describe("llama.cpp's vectors", () => {
   it("min_p 1.05 leaves the best token; here it is out of range, but the step can", () => {
     const candidates = new Candidates(4);
     candidates.load(RAMP);
-    minP.apply(candidates, { step: "min-p", p: 1.05 }, {} as Place, 0, 0);
+    minP.apply!(candidates, { step: "min-p", p: 1.05 }, {} as Place, 0, 0);
     expect(Array.from(candidates.ids.subarray(0, candidates.count))).toEqual([3]);
     expect(() => law(RAMP, [{ step: "min-p", p: 1.05 }])).toThrow(RangeError);
   });

@@ -184,6 +184,20 @@ describe("presets", () => {
     });
   });
 
+  it("limit confidence last of all", () => {
+    const confidenceLimit = { maxProbability: 0.6 };
+    for (const name of PRESET_NAMES) {
+      expect(orderOf(name, { ...CONSTRAINTS, confidenceLimit }).at(-1), name).toBe("confidence-limit");
+      const limited = law(
+        rowOf(0.9, 0.06, 0.04),
+        presetSteps(name, { temperature: 1, topP: 1, confidenceLimit }),
+      );
+      expect(Math.max(...limited), name).toBeCloseTo(0.6, 9);
+    }
+    const mirostat = { version: 2 } as const;
+    expect(orderOf("llamacpp", { mirostat, confidenceLimit }).at(-1)).toBe("confidence-limit");
+  });
+
   it("refuse options that their runtime has no step for", () => {
     expect(() => presetSteps("vllm", { dry: { multiplier: 1 } })).toThrow(
       '"dry" must be left out with preset "vllm", which has no step for it',
@@ -192,7 +206,7 @@ describe("presets", () => {
     expect(() => presetSteps("webllm", { topK: 5 })).toThrow(RangeError);
     expect(presetSteps("webllm", { topK: undefined })).toHaveLength(8);
     expect(() => presetSteps("ollama" as PresetName)).toThrow(
-      '"preset" must be one of llamacpp, vllm, hf, webllm',
+      '"preset" must be one of edgewise, llamacpp, vllm, hf, webllm',
     );
     for (const name of ["vllm", "webllm"] as const) {
       expect(() => createPipeline(presetSteps(name, { temperature: -1 })), name).toThrow(RangeError);

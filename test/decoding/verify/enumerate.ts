@@ -10,8 +10,9 @@
  * The same address gives the same handle, and a handle remembers what earlier decisions say about it. A number that is
  * used twice is therefore as correlated here as it would be in use.
  */
-import type { VerifyRandom } from "../../../src/decoding/verify/random.ts";
-import { type RowMath, referenceRowMath } from "../../../src/decoding/verify/row-math.ts";
+
+import { referenceRowMath } from "../../../src/backend/reference/row-math.ts";
+import type { RowMath, VerifyRandom } from "../../../src/backend/row-math.ts";
 
 export interface Chance {
   readonly random: VerifyRandom;
@@ -83,6 +84,9 @@ export function enumerate(
             intervals.push({ from: 0, to: 1 });
           }
           return handle;
+        },
+        noise: () => {
+          throw new Error("Races are decided by gumbelArgmax");
         },
       },
       math: {

@@ -3,9 +3,9 @@
  * RowMath as verifiers use it.
  */
 import { describe, expect, it } from "vitest";
+import type { RowMath } from "../../../src/backend/row-math.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import { VERIFIERS } from "../../../src/decoding/verify/registry.ts";
-import type { RowMath } from "../../../src/decoding/verify/row-math.ts";
 import { drawCorrection, verify } from "../../../src/decoding/verify/verify.ts";
 import {
   BINARY,
@@ -21,12 +21,11 @@ import {
   type Setting,
   STAR,
   UNEVEN,
+  withPolicy,
 } from "./models.ts";
 
 type Lossless = { [Name in keyof typeof VERIFIERS]: (typeof VERIFIERS)[Name]["lossless"] };
 const LOSSLESS = (Object.keys(VERIFIERS) as (keyof Lossless)[]).filter((name) => VERIFIERS[name].lossless);
-
-export const withPolicy = (policy: Policy) => (request: RoundRequest) => verify({ ...request, policy });
 
 /** The ordinary sampler, in the position-keyed randomness of the enumeration. */
 export const matching = (request: RoundRequest) =>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { referenceRowMath } from "../../../src/decoding/verify/row-math.ts";
-import { matching, testLossless, withPolicy } from "./lossless.case.ts";
-import { BINARY, chain, compareRound, drawBy, randomModel, STAR } from "./models.ts";
+import { referenceRowMath } from "../../../src/backend/reference/row-math.ts";
+import { matching, testLossless } from "./lossless.case.ts";
+import { BINARY, chain, compareRound, drawBy, randomModel, STAR, withPolicy } from "./models.ts";
 
 testLossless(referenceRowMath, 1e-12);
 

@@ -17,7 +17,7 @@ function play(
     rows: { count: tokens.length + 1, vocab: values.length, row: () => Float64Array.from(values) },
     draft: { tokens, parents, law },
     start: 0,
-    random: { uniform: (_position, stage) => (stage === STAGE.residual ? 0 : 0.5) },
+    random: { uniform: (_position, stage) => (stage === STAGE.residual ? 0 : 0.5), noise: () => 0.5 },
     policy,
   });
 }

@@ -3,41 +3,16 @@
  * lossless verifiers whose conditions are broken.
  */
 import { describe, expect, it } from "vitest";
+import { referenceRowMath } from "../../../src/backend/reference/row-math.ts";
+import { probability } from "../../../src/backend/row-math.ts";
 import { clippedRatio, keepProbability } from "../../../src/decoding/verify/block.ts";
-import { type Policy, VERIFIERS } from "../../../src/decoding/verify/registry.ts";
 import { Round, residualOf } from "../../../src/decoding/verify/round.ts";
-import { probability } from "../../../src/decoding/verify/row-math.ts";
 import { readDraft } from "../../../src/decoding/verify/tree.ts";
 import type { Verdict } from "../../../src/decoding/verify/types.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
 import { STAGE } from "../../../src/philox.ts";
-import {
-  BINARY,
-  chain,
-  compareRound,
-  type Draw,
-  drawBy,
-  type Model,
-  type RoundRequest,
-  randomModel,
-  type Setting,
-  STAR,
-} from "./models.ts";
-
-const SEEDS = [1, 2, 3, 4, 5];
-
-type Play = Omit<Setting, "target" | "draft"> & { readonly claim?: (draft: Model) => Model };
-
-/** The largest distance from the target's law over several models; some happen not to show a defect. */
-function distanceOf({ claim, ...play }: Play): number {
-  const distances = SEEDS.map((seed) => {
-    const draft = randomModel(seed + 100, 3);
-    return compareRound({ ...play, target: randomModel(seed, 3), draft, claimed: claim?.(draft) }).distance;
-  });
-  return Math.max(...distances);
-}
-
-const withPolicy = (policy: Policy) => (request: RoundRequest) => verify({ ...request, policy });
+import { distanceOf, type Play, testLossyVerifiers } from "./lossy.case.ts";
+import { BINARY, chain, type Draw, drawBy, type Model, type Setting, STAR, withPolicy } from "./models.ts";
 
 /** A rule of the test's own, over the production round. */
 const deciding =
@@ -45,42 +20,7 @@ const deciding =
   (request) =>
     decide(new Round(request, readDraft(request.draft, request.rows.vocab)));
 
-describe("lossy verifiers", () => {
-  const policies: readonly Policy[] = [
-    { verifier: "target-only-threshold", acceptThreshold: 0.9, singleThreshold: 1 },
-    { verifier: "target-only-threshold", acceptThreshold: 1, singleThreshold: 0.5 },
-    { verifier: "threshold", threshold: 0.5 },
-    { verifier: "typical" },
-    { verifier: "relaxed" },
-    { verifier: "reverse", threshold: 0.1 },
-  ];
-
-  it("are all here", () => {
-    const lossy = Object.entries(VERIFIERS).filter(([, { lossless }]) => !lossless);
-    expect([...new Set(policies.map(({ verifier }) => verifier))].sort()).toEqual(
-      lossy.map(([name]) => name).sort(),
-    );
-  });
-
-  for (const policy of policies) {
-    it(`change the law: ${JSON.stringify(policy)}`, () => {
-      const parents = VERIFIERS[policy.verifier].shape === "tree" ? BINARY : chain(3);
-      const distance = distanceOf({ parents, draw: drawBy("best"), law: "one-hot", run: withPolicy(policy) });
-      expect(distance).toBeGreaterThan(0.01);
-    });
-  }
-
-  it("of target-only with both thresholds at 1 is exact", () => {
-    const policy = { verifier: "target-only-threshold", acceptThreshold: 1, singleThreshold: 1 } as const;
-    const distance = distanceOf({
-      parents: BINARY,
-      draw: drawBy("best"),
-      law: "one-hot",
-      run: withPolicy(policy),
-    });
-    expect(distance).toBeLessThan(1e-12);
-  });
-});
+testLossyVerifiers(referenceRowMath, 1e-12);
 
 describe("broken conditions", () => {
   const expectLossy = (play: Play, least = 0.01) => expect(distanceOf(play)).toBeGreaterThan(least);
@@ -151,6 +91,7 @@ describe("broken conditions", () => {
     const run: Setting["run"] = (request) => {
       let used: [number, number, number] = [0, 0, 0];
       const random = {
+        ...request.random,
         uniform(...address: [number, number, number]) {
           if (address[1] === STAGE.accept) used = address;
           return request.random.uniform(...used);

@@ -1,8 +1,10 @@
 /** Small random models whose rows depend on the context, drafts drawn from them, and the laws to compare with. */
 
+import type { RowMath } from "../../../src/backend/row-math.ts";
 import type { Draft, RowSet } from "../../../src/decoding/draft.ts";
-import type { RowMath } from "../../../src/decoding/verify/row-math.ts";
+import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import type { Verdict, VerifyRequest } from "../../../src/decoding/verify/types.ts";
+import { verify } from "../../../src/decoding/verify/verify.ts";
 import { STAGE } from "../../../src/philox.ts";
 import { createRandom } from "../../support/random.ts";
 import { type Chance, enumerate } from "./enumerate.ts";
@@ -123,6 +125,11 @@ export function rowsOf(
 
 /** What a round is made of, but for its verifier. */
 export type RoundRequest = Omit<VerifyRequest, "policy">;
+
+export const withPolicy =
+  (policy: Policy) =>
+  (request: RoundRequest): Verdict =>
+    verify({ ...request, policy });
 
 export interface Setting {
   readonly target: Model;

@@ -1,6 +1,5 @@
 /** Several rounds after each other: the addresses of random numbers keep rounds independent. */
 import { describe, expect, it } from "vitest";
-import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
 import { STAGE } from "../../../src/philox.ts";
 import { enumerate } from "./enumerate.ts";
@@ -11,9 +10,9 @@ import {
   drawAddressed,
   drawBy,
   playRound,
-  type RoundRequest,
   randomModel,
   type Setting,
+  withPolicy,
 } from "./models.ts";
 
 const COUNT = 4;
@@ -33,7 +32,6 @@ function distanceOfText(seed: number, run: Setting["run"], draw: Draw): number {
   return compare(law, target, COUNT).distance;
 }
 
-const withPolicy = (policy: Policy) => (request: RoundRequest) => verify({ ...request, policy });
 const SEEDS = [1, 2, 3];
 
 const largestDistance = (run: Setting["run"], draw: Draw) =>
@@ -56,6 +54,7 @@ describe("rounds", () => {
   it("whose coins are those of the position, not the round, bias block verification", () => {
     const run: Setting["run"] = (request) => {
       const random = {
+        ...request.random,
         uniform: (position: number, stage: number, item: number) =>
           stage === STAGE.accept
             ? request.random.uniform(position + item - 1, stage, 0)

@@ -1,4 +1,4 @@
-import { referenceRowMath } from "../../../src/decoding/verify/row-math.ts";
+import { referenceRowMath } from "../../../src/backend/reference/row-math.ts";
 import { testRowMath } from "./row-math.case.ts";
 
-testRowMath(referenceRowMath);
+testRowMath(referenceRowMath, 1e-15);

@@ -1,8 +1,8 @@
 /** Published vectors of other runtimes: vLLM, SGLang, Hugging Face transformers, ONNX Runtime GenAI, TensorRT-LLM. */
 import { describe, expect, it } from "vitest";
+import { referenceRowMath as math } from "../../../src/backend/reference/row-math.ts";
 import type { Draft, Row, RowSet } from "../../../src/decoding/draft.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
-import { referenceRowMath as math } from "../../../src/decoding/verify/row-math.ts";
 import { fromSiblingLinks, orderRows } from "../../../src/decoding/verify/sibling-links.ts";
 import type { Verdict } from "../../../src/decoding/verify/types.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
@@ -26,6 +26,7 @@ function softmax(logits: ArrayLike<number>, temperature = 1): Float64Array {
 const coins = (values: readonly number[]) => ({
   uniform: (_position: number, stage: number, item: number) =>
     stage === STAGE.accept ? values[item - 1] : 0.5,
+  noise: () => 0.5,
 });
 
 function run(
@@ -254,6 +255,7 @@ describe("token verification", () => {
     const correction = (p: number[], q: number[], token: number, u: number) => {
       const random = {
         uniform: (_position: number, stage: number) => (stage === STAGE.accept ? 1 - 2 ** -53 : u),
+        noise: () => u,
       };
       const draft = { tokens: [token], law: { rows: rowSet([Float64Array.from(q)]) } };
       return run([Float64Array.from(p), oneHot(p.length, 0)], draft, { verifier: "token" }, random);

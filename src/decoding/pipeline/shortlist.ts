@@ -1,0 +1,173 @@
+/**
+ * shortlist: the few tokens of a row that a pipeline can tell from its beginning to be all it needs.
+ *
+ *     allowed-ids, or a bitmask of few tokens     these tokens
+ *     edits of single tokens, then top-k          the edited tokens, and the best of the row as it came
+ *     edits of single tokens, then greedy         the same with k = 1
+ *     anything else                               the whole row
+ *
+ * Why it is exact. Edits (bias, penalties, DRY, forbidden tokens) and masks make of a token what they make of it among
+ * all the others, so a token that none of them touches has the logit that the row gives it. Let the list be the best m of
+ * the row, and `bound` the worst of them. A token that is neither listed nor edited is at most `bound`. It cannot be among
+ * the k best if
+ *
+ *     the k-th best of those at hand is above `bound`, which rules out ties too, or
+ *     k of the list are neither edited nor masked, and ties go to the lower id: these all come before it.
+ *
+ * Else a longer list is asked for, and at last the whole row. What follows then works on the same candidates in the same
+ * order of id, hence with the same numbers. Above the largest finite f32 the list's order is not ours, as +∞ counts as
+ * that; so a bound there decides nothing.
+ */
+import { type Candidates, logitOf, MOST, type Row } from "./candidates.ts";
+import { EditedTokens } from "./edits.ts";
+import { leadOf, type Planned } from "./plan.ts";
+import { kBest } from "./select.ts";
+import type { Place } from "./step.ts";
+import { kindOf } from "./steps.ts";
+import { isGreedy } from "./temperature.ts";
+
+/**
+ * The `count` largest logits of the row, best first, of equal ones the lower id; fewer only if no others are above −∞.
+ * The row stays as it is, and where it is.
+ */
+export type FindBest = (count: number) => { readonly ids: Uint32Array; readonly logits: Row };
+
+/** Edited tokens that the first list makes room for; more hardly ever are among the best. */
+const ROOM = 64;
+/** A list grows by this factor, as long as it is shorter than the row by it, and no longer than is quick to find. */
+const GROWTH = 4;
+const LONGEST = 4096;
+/** Below this share of the vocabulary a mask's tokens are taken one by one. */
+const FEW = 1 / 16;
+
+export class Shortlist {
+  readonly #plan: readonly Planned[];
+  readonly #lead: number;
+  readonly #allowed: readonly number[] | undefined;
+  readonly #masked: boolean;
+  readonly #edits = new EditedTokens();
+
+  constructor(plan: readonly Planned[]) {
+    this.#plan = plan;
+    this.#lead = leadOf(plan);
+    const lead = plan.slice(0, this.#lead).map(({ step }) => step);
+    this.#allowed = lead.find((step) => step.step === "allowed-ids")?.ids;
+    this.#masked = lead.some(({ step }) => step === "bitmask");
+  }
+
+  /**
+   * Loads what of the row can matter, perhaps nothing.
+   *
+   * @returns How many steps of the plan are done with that.
+   */
+  load(candidates: Candidates, row: Row, place: Place, best?: FindBest): number {
+    const mask = this.#masked ? place.bitmask : undefined;
+    if (this.#allowed !== undefined) {
+      candidates.loadTokens(row, this.#allowed);
+      return 0;
+    }
+    const k = this.#cut();
+    const count = mask === undefined ? row.length : countBits(mask);
+    if (k > 0 && count > FEW * row.length && this.#loadBest(k, candidates, row, place, mask, best)) {
+      return this.#lead + 1;
+    }
+    if (mask === undefined) candidates.load(row);
+    else candidates.loadTokens(row, bitsOf(mask, count));
+    return 0;
+  }
+
+  /** How many tokens the step after the lead keeps; 0: it is another one. */
+  #cut(): number {
+    if (this.#lead === this.#plan.length) return 0;
+    const { step } = this.#plan[this.#lead];
+    return step.step === "top-k" ? step.k : isGreedy(step) ? 1 : 0;
+  }
+
+  #loadBest(
+    k: number,
+    candidates: Candidates,
+    row: Row,
+    place: Place,
+    mask: Uint32Array | undefined,
+    best: FindBest = (count) => bestOf(row, count),
+  ): boolean {
+    const edits = this.#edits;
+    const { step, index } = this.#plan[this.#lead];
+    const sharesPlaces = step.step === "top-k" && step.ties === "all";
+    this.#edit(row, place, mask);
+    let untouched = 0;
+    for (
+      let asked = k + Math.min(edits.index.count, ROOM) + (sharesPlaces ? k : 0);
+      asked <= Math.min(LONGEST, row.length / GROWTH);
+      asked *= GROWTH
+    ) {
+      const { ids, logits } = best(asked);
+      let isAll = ids.length < asked;
+      let bound = Infinity;
+      for (let i = 0; i < ids.length; i++) {
+        const logit = logitOf(logits[i]);
+        if (Number.isNaN(logit)) isAll = true;
+        else if (allows(mask, ids[i]) && edits.note(ids[i], logit)) untouched++;
+        if (logit < bound) bound = logit;
+      }
+      const tokens = edits.index.tokens.slice(0, edits.index.count).sort();
+      candidates.loadLogits(tokens, (token) => edits.logits[edits.index.find(token)]);
+      if (candidates.count === 0) return false;
+      if (!isAll && candidates.count < k) continue;
+      kindOf(step).apply!(candidates, step, place, index, 0);
+      if (isAll) return true;
+      const isFull = !sharesPlaces && untouched >= k;
+      if (bound < MOST && (isFull || leastOf(candidates) > bound)) return true;
+    }
+    return false;
+  }
+
+  /** What the lead makes of the tokens that it touches. */
+  #edit(row: Row, place: Place, mask: Uint32Array | undefined): void {
+    const { index } = this.#edits;
+    this.#edits.begin(row);
+    for (let i = 0; i < this.#lead; i++) {
+      const { step } = this.#plan[i];
+      kindOf(step).edit?.(this.#edits, step, place);
+    }
+    if (mask === undefined) return;
+    for (let i = 0; i < index.count; i++) if (!allows(mask, index.tokens[i])) this.#edits.logits[i] = NaN;
+  }
+}
+
+function bestOf(row: Row, count: number): ReturnType<FindBest> {
+  const ids = kBest(row, row.length, count);
+  return { ids, logits: Float64Array.from(ids, (id) => row[id]) };
+}
+
+function leastOf({ logits, count }: Candidates): number {
+  let least = Infinity;
+  for (let i = 0; i < count; i++) least = Math.min(least, logits[i]);
+  return least;
+}
+
+function allows(mask: Uint32Array | undefined, id: number): boolean {
+  return mask === undefined || ((mask[id >>> 5] >>> (id & 31)) & 1) === 1;
+}
+
+function countBits(mask: Uint32Array): number {
+  let count = 0;
+  for (let i = 0; i < mask.length; i++) {
+    let bits = mask[i];
+    bits -= (bits >>> 1) & 0x55555555;
+    bits = (bits & 0x33333333) + ((bits >>> 2) & 0x33333333);
+    count += Math.imul((bits + (bits >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+  }
+  return count;
+}
+
+/** Ids of the bits that are 1, ascending. */
+function bitsOf(mask: Uint32Array, count: number): Uint32Array {
+  const ids = new Uint32Array(count);
+  let found = 0;
+  for (let i = 0; i < mask.length; i++) {
+    for (let bits = mask[i]; bits !== 0; bits &= bits - 1)
+      ids[found++] = 32 * i + 31 - Math.clz32(bits & -bits);
+  }
+  return ids;
+}

@@ -1,0 +1,99 @@
+/**
+ * sampler: what plain decoding makes of a row, at any place of a draft.
+ *
+ * It holds what a place in the text means: the tokens before it, what a grammar allows there, and what the pipeline
+ * remembers. Rows in a draft are looked at as if the draft's tokens before them had been emitted; nothing is kept of
+ * that until `commit`.
+ */
+import { type Constraint, maskAfter } from "./constraint.ts";
+import type { Row } from "./draft.ts";
+import type { Choice, Distribution, Pipeline, PipelineState, SamplingContext } from "./pipeline.ts";
+
+/** A row where it lies; `top` finds its largest logits without walking it in JavaScript. */
+export interface LogitsRow {
+  readonly values: Row;
+  top?(count: number): { ids: Uint32Array; logits: Float32Array };
+}
+
+export interface SamplerSettings {
+  readonly pipeline: Pipeline;
+  /** Integer from 0 to 2^53 − 1. */
+  readonly seed: number;
+  /** What may be emitted; stands after the prompt when decoding begins. */
+  readonly constraint?: Constraint;
+  /** Alternatives to tell with each token. Default 0. */
+  readonly top?: number;
+}
+
+export class Sampler {
+  readonly pipeline: Pipeline;
+  readonly #seed: number;
+  readonly #constraint: Constraint | undefined;
+  /** Alternatives that `choose` tells. */
+  readonly top: number;
+  readonly #promptLength: number;
+  readonly #history: number[];
+  #state: PipelineState;
+
+  constructor(prompt: readonly number[], { pipeline, seed, constraint, top = 0 }: SamplerSettings) {
+    this.pipeline = pipeline;
+    this.#seed = seed;
+    this.#constraint = constraint;
+    this.top = top;
+    this.#promptLength = prompt.length;
+    this.#history = [...prompt];
+    this.#state = pipeline.start();
+  }
+
+  /** What is remembered of the emitted tokens. */
+  get state(): PipelineState {
+    return this.#state;
+  }
+
+  /**
+   * The token after the emitted ones and `path`.
+   *
+   * @param state What the pipeline remembers there. Default: at the end of the emitted tokens.
+   * @throws {RangeError} If the pipeline, or the grammar, leaves nothing of the row.
+   */
+  choose(row: LogitsRow, path: readonly number[] = [], state = this.#state): Choice {
+    return this.#at(path, row, state, (context) => this.pipeline.sample(row.values, context, this.top));
+  }
+
+  /** The law of the token after the emitted ones and `path`; null if the grammar does not allow `path`. */
+  law(row: LogitsRow, path: readonly number[], state: PipelineState): Distribution | null {
+    if (this.#constraint && maskAfter(this.#constraint, path) === null) return null;
+    return this.#at(path, row, state, (context) => this.pipeline.distribution(row.values, context));
+  }
+
+  /** Emits tokens; `state` is what the pipeline remembers after them. */
+  commit(tokens: readonly number[], state: PipelineState): void {
+    for (const token of tokens) {
+      this.#history.push(token);
+      this.#constraint?.accept(token);
+    }
+    this.#state = state;
+  }
+
+  #at<T>(
+    path: readonly number[],
+    row: LogitsRow,
+    state: PipelineState,
+    use: (context: SamplingContext) => T,
+  ): T {
+    const emitted = this.#history.length;
+    this.#history.push(...path);
+    try {
+      return use({
+        history: this.#history,
+        promptLength: this.#promptLength,
+        seed: this.#seed,
+        state,
+        bitmask: this.#constraint && (maskAfter(this.#constraint, path) ?? undefined),
+        best: row.top?.bind(row),
+      });
+    } finally {
+      this.#history.length = emitted;
+    }
+  }
+}
