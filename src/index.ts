@@ -5,16 +5,33 @@
 export { type Backend, stride } from "./backend/backend.ts";
 export { createReferenceBackend } from "./backend/reference/index.ts";
 export { createWasmBackend } from "./backend/wasm/index.ts";
-export { sampleToken } from "./decoding/pipeline.ts";
+export { ChoiceConstraint, type Constraint } from "./decoding/constraint.ts";
+export type { Draft, DraftLaw, RowSet } from "./decoding/draft.ts";
+export type { Drafter } from "./decoding/drafter/drafter.ts";
+export { createDrafter, type DrafterName } from "./decoding/drafter/registry.ts";
+export {
+  createPipeline,
+  type Pipeline,
+  type PresetName,
+  presetSteps,
+  type Step,
+} from "./decoding/pipeline.ts";
+export { seededRandom } from "./decoding/verify/random.ts";
+export type { Policy, VerifierName } from "./decoding/verify/registry.ts";
+export type { Verdict, VerifyRequest } from "./decoding/verify/types.ts";
+export { verify } from "./decoding/verify/verify.ts";
 export { type KernelModules, type LoadOptions, loadModel } from "./engine/load-model.ts";
 export type {
   DraftMethod,
   FinishReason,
+  GenerateManyOptions,
   GenerateOptions,
   GenerateResult,
+  IndexedPiece,
   Model,
   Piece,
   SamplingOptions,
+  SpeculationOptions,
   SpeculationSummary,
   Timings,
 } from "./engine/model.ts";

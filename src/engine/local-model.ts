@@ -1,17 +1,28 @@
 import type { Backend } from "../backend/backend.ts";
-import { generate } from "../decoding/generate.ts";
-import { nextTask } from "../decoding/next-task.ts";
-import { expectInteger, grouped } from "../errors.ts";
+import { keepsText } from "../decoding/outcome.ts";
+import { expectInteger } from "../errors.ts";
 import type { Metadata } from "../format/gguf.ts";
 import { type ChatMessage, encodeChat, renderChat } from "../model/chat-template.ts";
 import type { Llama } from "../model/llama.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import type { FinishReason, GenerateOptions, GenerateResult, Model, Piece } from "./model.ts";
-import { samplingSettings, stopTexts } from "./options.ts";
+import { Batcher } from "./batch.ts";
+import { forwardAll } from "./forward-all.ts";
+import { decodeMany, textCounts } from "./many.ts";
+import type {
+  GenerateManyOptions,
+  GenerateOptions,
+  GenerateResult,
+  IndexedPiece,
+  Model,
+  Piece,
+  SamplingOptions,
+} from "./model.ts";
+import { openPipeline, requestFingerprint } from "./options.ts";
+import { capacityOf, readRequest, type TextRequest } from "./request.ts";
 import { LocalSession } from "./session.ts";
-import type { Session } from "./source.ts";
-import { type OpenSpeculation, openSpeculation, summarize } from "./speculation.ts";
-import { StopMatcher } from "./stop-matcher.ts";
+import type { Call, Rows, Session } from "./source.ts";
+import { openSpeculation } from "./speculation.ts";
+import { decodeText } from "./text.ts";
 
 /** What `loadModel` found out about the file and how it was loaded. */
 export interface ModelFacts {
@@ -21,11 +32,6 @@ export interface ModelFacts {
   readonly weightBytes: number;
   readonly loadMs: number;
 }
-
-const NO_TOKENS: ReadonlySet<number> = new Set();
-
-/** Milliseconds between two turns for everything else in the process. */
-const TURN_MS = 8;
 
 export class LocalModel implements Model {
   readonly name: string;
@@ -60,88 +66,59 @@ export class LocalModel implements Model {
 
   open(options: { capacity?: number } = {}): Session {
     const capacity = expectInteger("capacity", options.capacity ?? this.contextLength, 1, this.contextLength);
-    return new LocalSession(this.#backend, this.#model, capacity);
+    return LocalSession.open(this.#backend, this.#model, capacity);
+  }
+
+  async forwardAll(calls: readonly Call[]): Promise<Rows[]> {
+    return await forwardAll(this.#model, calls);
   }
 
   async *generate(
     prompt: string | readonly number[],
     options: GenerateOptions = {},
   ): AsyncGenerator<Piece, GenerateResult, void> {
-    const promptTokens = this.#promptTokens(prompt);
-    const room = this.contextLength - promptTokens.length;
-    const maxTokens = Math.min(expectInteger("maxTokens", options.maxTokens ?? room, 0, 2 ** 31 - 1), room);
-    const sampling = samplingSettings(options);
-    const stops = new StopMatcher(stopTexts(options.stop));
-    const endTokens = options.ignoreEos ? NO_TOKENS : this.tokenizer.endTokens;
-    options.signal?.throwIfAborted();
-
-    // The last token is emitted without being computed on, hence no room for it.
-    const capacity = Math.max(1, promptTokens.length + maxTokens - 1);
-    const session = this.open({ capacity });
-    let speculation: OpenSpeculation | undefined;
-    const decoder = this.tokenizer.stream();
-    const tokens: number[] = [];
-    let text = "";
-    const started = performance.now();
-    let decoding = started;
-    let turn = started;
-    let finishReason: FinishReason = "length";
-    let held: Piece | null = null;
+    const request = readRequest(this, prompt, options);
+    const session = this.open({ capacity: capacityOf(request) });
     try {
-      speculation = openSpeculation(this, options.draft ?? "none", capacity, sampling);
-      const steps = generate(session, promptTokens, {
-        sampling,
-        maxTokens,
-        endTokens,
-        signal: options.signal,
-        speculation,
-      });
-      for (;;) {
-        const step = await steps.next();
-        const now = performance.now();
-        if (tokens.length === 0) decoding = now;
-        if (step.done) {
-          if (step.value === "end") finishReason = "stop";
-          break;
-        }
-        tokens.push(step.value);
-        if (held !== null) {
-          yield held;
-          options.signal?.throwIfAborted();
-        }
-        // Rows that only pad the embedding have no token in the vocabulary, hence no text.
-        const spelled = step.value < this.tokenizer.vocab ? decoder.push(step.value) : "";
-        const piece = { token: step.value, text: stops.push(spelled) };
-        text += piece.text;
-        // Should this be the last token, its piece must take along what is held back, so it waits.
-        held = decoder.holding || stops.holding ? piece : null;
-        if (held === null) yield piece;
-        if (stops.stopped) {
-          finishReason = "stop";
-          break;
-        }
-        if (now - turn > TURN_MS) {
-          await nextTask();
-          turn = performance.now();
-        }
-      }
+      return yield* this.#decode(request, session);
     } finally {
       session.close();
+    }
+  }
+
+  async *generateMany(
+    prompt: string | readonly number[],
+    options: GenerateManyOptions = {},
+  ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
+    const request = readRequest(this, prompt, options);
+    const counts = textCounts(options);
+    const base = new Batcher(this).open({ capacity: capacityOf(request) });
+    try {
+      return yield* decodeMany(request, counts, base, (one, session) => this.#decode(one, session));
+    } finally {
+      base.close();
+    }
+  }
+
+  requestFingerprint(options: SamplingOptions = {}): string {
+    return requestFingerprint(this.fingerprint, openPipeline(options, this.tokenizer.endTokens));
+  }
+
+  async *#decode(request: TextRequest, session: Session): AsyncGenerator<Piece, GenerateResult, void> {
+    const constraint = request.constraint();
+    const speculation = openSpeculation(this, request, constraint);
+    const math = speculation && !keepsText(speculation.policy) ? this.#backend.rowMath() : undefined;
+    try {
+      return yield* decodeText(request, {
+        tokenizer: this.tokenizer,
+        session,
+        speculation,
+        math,
+        constraint,
+      });
+    } finally {
       speculation?.close();
     }
-    const tail = stops.stopped ? "" : stops.push(decoder.end()) + stops.end();
-    if (stops.stopped) finishReason = "stop";
-    text += tail;
-    if (held !== null) yield { token: held.token, text: held.text + tail };
-    const ended = performance.now();
-    return {
-      promptTokens,
-      tokens,
-      text,
-      finishReason,
-      timings: timings(promptTokens.length, decoding - started, tokens.length, ended - decoding),
-      ...(speculation && { speculation: summarize(speculation) }),
-    };
   }
 
   chatPrompt(messages: readonly ChatMessage[]): number[] {
@@ -151,47 +128,4 @@ export class LocalModel implements Model {
   close(): void {
     this.#backend.close();
   }
-
-  #promptTokens(prompt: string | readonly number[]): readonly number[] {
-    const tokens = typeof prompt === "string" ? this.tokenizer.encode(prompt) : prompt;
-    if (!Array.isArray(tokens))
-      throw new TypeError(`"prompt" must be a string or an array of token ids, got ${typeof prompt}`);
-    if (tokens.length === 0) {
-      // Nothing to condition on: begin a text, if the model has a way to say so.
-      const { bos, eos } = this.tokenizer;
-      const start = bos ?? eos;
-      if (start === null)
-        throw new RangeError('"prompt" must not be empty: the model has no token to begin a text with');
-      return [start];
-    }
-    tokens.forEach((token, index) => {
-      expectInteger(`prompt[${index}]`, token, 0, this.vocab - 1);
-    });
-    if (tokens.length > this.contextLength) {
-      throw new RangeError(
-        `"prompt" must have at most ${grouped(this.contextLength)} tokens, the context of the model, got ${grouped(tokens.length)}`,
-      );
-    }
-    return tokens;
-  }
-}
-
-/** The first token counts to the prompt: it comes out of the same forward pass. */
-function timings(
-  promptTokens: number,
-  promptMs: number,
-  tokens: number,
-  decodeMs: number,
-): GenerateResult["timings"] {
-  const perSecond = (count: number, ms: number) => (count > 0 && ms > 0 ? round((count * 1000) / ms) : 0);
-  return {
-    prompt_ms: round(promptMs),
-    prompt_tokens_per_second: perSecond(promptTokens, promptMs),
-    decode_ms: round(decodeMs),
-    tokens_per_second: perSecond(tokens - 1, decodeMs),
-  };
-}
-
-function round(value: number): number {
-  return Math.round(value * 1000) / 1000;
 }

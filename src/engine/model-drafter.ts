@@ -1,97 +1,75 @@
-import type { Draft } from "../decoding/draft.ts";
-import type { Drafter } from "../decoding/drafter/drafter.ts";
-import { chain, expectGamma, expectTokens } from "../decoding/drafter/drafter.ts";
-import { createPipeline, type Pipeline, type PipelineSettings, settingsSteps } from "../decoding/pipeline.ts";
-import { expectInteger, grouped } from "../errors.ts";
-import type { Model } from "./model.ts";
-import type { Session } from "./source.ts";
-
 /**
- * Drafts with a smaller model of the same vocabulary.
- *
- * It samples its own rows with the request's settings and the random numbers of the positions they are for, the same that
- * the target will use: where the two models nearly agree, so do their draws. The target's sampler still decides, so
- * whatever comes from here changes the speed alone.
+ * Opens the drafter for a draft model: by its tokens where it shares the target's vocabulary, else by its text.
  */
-export class ModelDrafter implements Drafter {
-  readonly vocab: number;
-  readonly #session: Session;
-  readonly #pipeline: Pipeline;
-  readonly #seed: number;
-  readonly #committed: number[] = [];
-  /** What the session has computed: committed tokens, and drafts that may turn out right. */
-  #computed: number[] = [];
+import type { Drafter } from "../decoding/drafter/drafter.ts";
+import { VERIFIERS, type VerifierName } from "../decoding/verify/registry.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { type DraftMode, ModelDrafter, type ModelDrafterOptions } from "./drafter/model-drafter.ts";
+import { TextBridgeDrafter } from "./drafter/text-bridge.ts";
+import type { Model } from "./model.ts";
 
-  /** @param capacity Positions of the target's session, or fewer: beyond the draft model's context nothing is drafted. */
-  constructor(model: Model, capacity: number, sampling: PipelineSettings) {
-    this.vocab = model.vocab;
-    this.#session = model.open({ capacity: Math.min(capacity, model.contextLength) });
-    this.#pipeline = createPipeline(settingsSteps(sampling));
-    this.#seed = sampling.seed;
-  }
-
-  get length(): number {
-    return this.#committed.length;
-  }
-
-  append(tokens: ArrayLike<number>): void {
-    expectTokens("tokens", tokens, this.vocab);
-    for (let i = 0; i < tokens.length; i++) this.#committed.push(tokens[i]);
-  }
-
-  truncate(length: number): void {
-    this.#committed.length = expectInteger("length", length, 0, this.length);
-  }
-
-  async draft(gamma: number): Promise<Draft> {
-    const session = this.#session;
-    const most = Math.min(expectGamma(gamma), session.capacity - this.length + 1);
-    if (most <= 0 || this.length === 0) return chain([], 0);
-    // At least the last committed token is computed on: its row is what the draft begins with.
-    const kept = Math.min(this.#agreeing(), this.length - 1);
-    session.truncate(kept);
-    this.#computed = this.#committed.slice();
-    let pending: readonly number[] = this.#committed.slice(kept);
-    const history = this.#committed.slice();
-    for (;;) {
-      const rows = await session.forward(pending, 1);
-      const place = { history, promptLength: history.length, position: history.length, seed: this.#seed };
-      history.push(this.#pipeline.sample(rows.row(0), place).token);
-      pending = history.slice(-1);
-      if (history.length === this.length + most) break;
-      this.#computed.push(pending[0]);
-    }
-    return chain(history.slice(this.length), most);
-  }
-
-  /** How many of the computed tokens are committed by now. */
-  #agreeing(): number {
-    const differs = this.#computed.findIndex((token, i) => token !== this.#committed[i]);
-    return differs < 0 ? this.#computed.length : differs;
-  }
-
-  close(): void {
-    this.#session.close();
-  }
+export interface OpenModelDrafterOptions extends Omit<ModelDrafterOptions, "mode"> {
+  /** Who will verify the drafts. */
+  readonly verifier: VerifierName;
+  /** Whether to draft trees, if the verifier takes them. Default false. */
+  readonly tree?: boolean;
 }
 
-/** Pairs that were looked at and share a vocabulary. */
-const knownPairs = new WeakMap<Model, WeakSet<Model>>();
+/** A drafter with a session of its own. */
+export interface OpenDrafter extends Drafter {
+  /** Reads what was appended, so that the first draft does not take the time that the prompt does. */
+  prepare(): Promise<void>;
+  close(): void;
+}
 
-/** @throws {RangeError} If a token does not stand for the same bytes in both models. */
-export function expectSameVocabulary(target: Model, draft: Model): void {
-  if (knownPairs.get(target)?.has(draft)) return;
-  if (draft.vocab !== target.vocab) {
+/**
+ * @throws {RangeError} If the verifier needs the laws of the drafted tokens, and the draft model has another vocabulary.
+ * @throws {MemoryError} If there is no room for the draft model's session.
+ */
+export function openModelDrafter(target: Model, draft: Model, options: OpenModelDrafterOptions): OpenDrafter {
+  const { verifier, tree } = options;
+  if (sharesVocabulary(target, draft)) {
+    return new ModelDrafter(draft, { ...options, mode: draftMode(verifier, tree) });
+  }
+  if (!VERIFIERS[verifier].laws.includes("one-hot")) {
     throw new RangeError(
-      `"draft" must be a model of the same vocabulary of ${grouped(target.vocab)} tokens, got ${grouped(draft.vocab)}`,
+      `"draft" must be a model of the target's vocabulary for the verifier "${verifier}", got one with another`,
     );
   }
-  const known = Math.min(target.tokenizer.vocab, draft.tokenizer.vocab);
+  return new TextBridgeDrafter(target.tokenizer, draft, { vocab: target.vocab, ...options });
+}
+
+/** The mode that gets the most out of a verifier. */
+export function draftMode(verifier: VerifierName, tree = false): DraftMode {
+  const { reproducible, lossless, laws, siblings, shape } = VERIFIERS[verifier];
+  const branching = tree && shape === "tree";
+  if (verifier === "greedy" || !lossless || !laws.includes("rows"))
+    return branching ? "greedy-tree" : "greedy";
+  if (reproducible) return branching ? "coupled-tree" : "coupled";
+  if (!branching) return "sampled";
+  return siblings === "independent" ? "independent-tree" : "sampled-tree";
+}
+
+/** Pairs that were compared. */
+const knownPairs = new WeakMap<Model, WeakMap<Model, boolean>>();
+
+/** Whether every token stands for the same bytes in both models. */
+export function sharesVocabulary(target: Model, draft: Model): boolean {
+  const pairs = knownPairs.get(target) ?? new WeakMap<Model, boolean>();
+  knownPairs.set(target, pairs);
+  const known = pairs.get(draft);
+  if (known !== undefined) return known;
+  const shared = target.vocab === draft.vocab && spellAlike(target.tokenizer, draft.tokenizer);
+  pairs.set(draft, shared);
+  return shared;
+}
+
+/** Rows that only pad the embedding have no token, hence no spelling to compare. */
+function spellAlike(ours: Tokenizer, theirs: Tokenizer): boolean {
+  const known = Math.min(ours.vocab, theirs.vocab);
   for (let token = 0; token < known; token++) {
-    const [ours, theirs] = [target.tokenizer.bytes(token), draft.tokenizer.bytes(token)];
-    if (ours.length !== theirs.length || ours.some((byte, i) => byte !== theirs[i])) {
-      throw new RangeError(`"draft" must be a model of the same vocabulary, token ${grouped(token)} differs`);
-    }
+    const [a, b] = [ours.bytes(token), theirs.bytes(token)];
+    if (a.length !== b.length || a.some((byte, i) => byte !== b[i])) return false;
   }
-  knownPairs.set(target, (knownPairs.get(target) ?? new WeakSet()).add(draft));
+  return true;
 }

@@ -1,19 +1,21 @@
+import type { Constraint } from "../decoding/constraint.ts";
+import type { DrafterName } from "../decoding/drafter/registry.ts";
+import type { TextPolicy } from "../decoding/outcome.ts";
+import type { PresetName, PresetOptions, Step, TokenLogProbability } from "../decoding/pipeline.ts";
+import type { VerifierName } from "../decoding/verify/registry.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Source } from "./source.ts";
 
-/** What decides the tokens, beside the model and the prompt. Every field has a default; 0 or 1 switches off. */
-export interface SamplingOptions {
-  /** 0 … 2 usually; 0 is greedy. Default 1. */
-  temperature?: number;
-  /** Keep the k most likely tokens; 0 keeps all. Default 0. */
-  topK?: number;
-  /** Keep the smallest set whose probabilities reach p, in (0, 1]. Default 1. */
-  topP?: number;
-  /** Keep tokens at least `minP` times as likely as the best, in [0, 1]. Default 0. */
-  minP?: number;
-  /** Divides (or multiplies, if negative) the logits of tokens seen before. Default 1. */
-  repetitionPenalty?: number;
+/**
+ * What decides the tokens, beside the model and the prompt: the options of a preset, each off unless it is given (a preset
+ * of another runtime has that one's values), or the steps themselves.
+ */
+export interface SamplingOptions extends PresetOptions {
+  /** Order of the steps, and their defaults. Default "edgewise": everything there is, all off. */
+  preset?: PresetName;
+  /** The steps in order, as plain JSON, instead of a preset and its options. */
+  pipeline?: readonly Step[];
   /** Unsigned 53-bit integer; the same seed gives the same text. Default: one drawn by the host. */
   seed?: number;
 }
@@ -25,14 +27,51 @@ export interface GenerateOptions extends SamplingOptions {
   stop?: string | readonly string[];
   /** Go on after an end-of-text token. Default false. */
   ignoreEos?: boolean;
+  /** Tell the log-probability of each token, and of this many most likely ones beside it, 0 … 256. Default: neither. */
+  logProbabilities?: number;
+  /** Token ids that end the generation and are not part of it, beside the model's own. */
+  stopTokens?: readonly number[];
   /**
-   * Who guesses tokens ahead, to be verified several at a time. Never changes the text, only the speed. Default "none".
+   * What a grammar allows. It stands at its beginning, knows nothing of the prompt, and is advanced by what is emitted; so
+   * several texts need one each, from a function.
+   */
+  constraint?: Constraint | (() => Constraint);
+  /**
+   * Who guesses tokens ahead, to be verified several at a time. Never changes the text with the default verifier, only the
+   * speed. Default "none", or "prediction" where one is given.
    *
-   * "prompt-lookup" and "suffix" copy what followed the same words before: for summaries, edits, code, JSON. A model drafts
-   * anything; it must share the vocabulary, and pays where it is many times smaller.
+   * "prompt-lookup", "ngram" and "suffix" copy what followed the same words before: for summaries, edits, code, JSON;
+   * "ngram-cache" counts it, "recycling" takes the runners-up of earlier rows, "recycling-tree" several of them at once.
+   * A model drafts anything and pays where it is many times smaller; one with another vocabulary drafts text.
    */
   draft?: DraftMethod | Model;
+  /** What the text will probably be (OpenAI's `prediction`): copied for as long as it holds. Text or token ids. */
+  prediction?: string | readonly number[];
+  /**
+   * Who decides what survives of a draft. Default: what keeps the text as it is without a draft, "match", or "gumbel" for
+   * a draft model. Others accept more (token, block and the tree verifiers keep the law of the text, not the text), or are
+   * lossy; the result says which.
+   */
+  verifier?: VerifierName | TextPolicy;
+  speculation?: SpeculationOptions;
   signal?: AbortSignal;
+}
+
+export interface SpeculationOptions {
+  /** Longest draft in tokens, or nodes of a tree, 1 … 64. Default: as long as pays. */
+  gamma?: number;
+  /** Whether a draft model drafts a tree. Default false. */
+  tree?: boolean;
+  /** False: always drafts `gamma` tokens, 4 by default, whether it pays or not. Default true. */
+  adaptive?: boolean;
+}
+
+/** Several texts of one prompt. */
+export interface GenerateManyOptions extends GenerateOptions {
+  /** Texts to return, 1 … 64. Default 1. */
+  n?: number;
+  /** Texts to make, of which the `n` with the highest mean log-probability are returned. Default `n`. */
+  bestOf?: number;
 }
 
 /**
@@ -42,15 +81,31 @@ export interface GenerateOptions extends SamplingOptions {
 export interface Piece {
   readonly token: number;
   readonly text: string;
+  /** ln p of the token, in the law it was drawn from. Where `logProbabilities` was asked for. */
+  readonly logProbability?: number;
+  /** The most likely tokens there, most likely first; fewer if fewer had a chance. */
+  readonly top?: readonly TokenLogProbability[];
 }
 
-export type DraftMethod = "none" | "prompt-lookup" | "suffix";
+/** A piece of one of several texts. */
+export interface IndexedPiece extends Piece {
+  /** Which text, 0 … n − 1. */
+  readonly index: number;
+}
+
+export type DraftMethod = "none" | DrafterName;
 
 /** What speculation did for one text. */
 export interface SpeculationSummary {
-  /** The method, or `model:` and the model's name. */
-  readonly drafter: DraftMethod | `model:${string}`;
+  /** The method, "prediction", or `model:` and the model's name. */
+  readonly drafter: string;
+  readonly verifier: VerifierName;
+  /** Whether the text depends on model, prompt, pipeline and seed alone, not on the drafter. */
+  readonly reproducible: boolean;
+  /** Whether the text has the law of plain decoding. */
+  readonly lossless: boolean;
   readonly drafted: number;
+  readonly tested: number;
   readonly accepted: number;
   /** Forward passes of the model behind the prompt's. */
   readonly targetCalls: number;
@@ -58,6 +113,11 @@ export interface SpeculationSummary {
   readonly tokensPerCall: number;
   /** accepted / tested: what follows a wrong guess was never tested. 0 if nothing was. */
   readonly acceptanceRate: number;
+  /** [i]: how often the i-th token of a draft was tested, and accepted. */
+  readonly testedAt: readonly number[];
+  readonly acceptedAt: readonly number[];
+  /** Where the time went, in milliseconds. */
+  readonly ms: { readonly draft: number; readonly target: number; readonly sample: number };
 }
 
 export type FinishReason = "stop" | "length";
@@ -69,13 +129,26 @@ export interface Timings {
   tokens_per_second: number;
 }
 
+/** A token's log-probability in the law it was drawn from, and the most likely tokens there. */
+export interface TokenAlternatives extends TokenLogProbability {
+  readonly top: readonly TokenLogProbability[];
+}
+
 /** What `generate` returns when it is done. */
 export interface GenerateResult {
   readonly promptTokens: readonly number[];
   readonly tokens: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
+  /** ln p of all tokens together. */
+  readonly logProbability: number;
   readonly timings: Timings;
+  /** Hash of the model's fingerprint and the pipeline: equal fingerprint, prompt and seed give equal text. */
+  readonly fingerprint: string;
+  /** The seed that was used. */
+  readonly seed: number;
+  /** Per token, where `logProbabilities` was asked for. */
+  readonly logProbabilities?: readonly TokenAlternatives[];
   /** Where a drafter was asked for. */
   readonly speculation?: SpeculationSummary;
 }
@@ -111,6 +184,18 @@ export interface Model extends Source {
     prompt: string | readonly number[],
     options?: GenerateOptions,
   ): AsyncGenerator<Piece, GenerateResult, void>;
+  /**
+   * Decodes several texts of one prompt together: they share its KV cache, and one pass over the weights serves all. Text
+   * i is what `generate` gives with `seed` + i.
+   *
+   * With `bestOf` above `n` nothing can be told before all are done: the pieces come at the end.
+   */
+  generateMany(
+    prompt: string | readonly number[],
+    options?: GenerateManyOptions,
+  ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void>;
+  /** What `GenerateResult.fingerprint` will be. @throws {RangeError | TypeError} If a sampling option is wrong. */
+  requestFingerprint(options?: SamplingOptions): string;
   /** Token ids of a conversation under the model's chat template, ready for `generate`. */
   chatPrompt(messages: readonly ChatMessage[]): number[];
   close(): void;

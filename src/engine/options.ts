@@ -1,19 +1,98 @@
-import type { PipelineSettings } from "../decoding/pipeline.ts";
+import {
+  createPipeline,
+  fingerprint,
+  OPTION_NAMES,
+  type Pipeline,
+  type PresetOptions,
+  presetSteps,
+  type Step,
+} from "../decoding/pipeline.ts";
 import { expectInteger, expectNumber } from "../errors.ts";
+import { Fingerprint } from "../format/fingerprint.ts";
 import type { SamplingOptions } from "./model.ts";
 
-/** Checks sampling options and fills in what is missing. */
-export function samplingSettings(options: SamplingOptions): PipelineSettings {
-  const { temperature = 1, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed } = options;
-  if (topP === 0) throw new RangeError('"topP" must be above 0 and at most 1, got 0');
-  return {
-    temperature: expectNumber("temperature", temperature, 0, 100),
-    topK: expectInteger("topK", topK, 0, 2 ** 31 - 1),
-    topP: expectNumber("topP", topP, 0, 1),
-    minP: expectNumber("minP", minP, 0, 1),
-    repetitionPenalty: expectNumber("repetitionPenalty", repetitionPenalty, 0.01, 100),
-    seed: expectInteger("seed", seed ?? randomSeed(), 0, Number.MAX_SAFE_INTEGER),
-  };
+/** Ranges of the options that are one number; what is in the others is checked by the steps. */
+const NUMBERS: readonly (readonly [name: keyof PresetOptions, min: number, max: number])[] = [
+  ["temperature", 0, 100],
+  ["topP", 0, 1],
+  ["minP", 0, 1],
+  ["typicalP", 0, 1],
+  ["topNSigma", 0, 1000],
+  ["topH", 0, 1],
+  ["epsilonCutoff", 0, 1],
+  ["etaCutoff", 0, 1],
+  ["repetitionPenalty", 0.01, 100],
+  ["presencePenalty", -100, 100],
+  ["frequencyPenalty", -100, 100],
+];
+const INTEGERS: readonly (readonly [name: keyof PresetOptions, min: number, max: number])[] = [
+  ["topK", 0, 2 ** 31 - 1],
+  ["penaltyLastN", -1, 2 ** 31 - 1],
+  ["noRepeatNgram", 0, 256],
+  ["minTokens", 0, 2 ** 31 - 1],
+];
+/** Of nothing there is no best part. */
+const ABOVE_ZERO = ["topP", "typicalP", "topH"] as const;
+
+/**
+ * The pipeline that sampling options ask for.
+ *
+ * @param endTokens What `minTokens` holds back, unless the options say.
+ * @throws {TypeError | RangeError} If an option is wrong, or the preset has no step for it; the message names it.
+ */
+export function openPipeline(options: SamplingOptions, endTokens: Iterable<number> = []): Pipeline {
+  const given = OPTION_NAMES.filter((name) => options[name] !== undefined);
+  if (options.pipeline !== undefined) {
+    const other = options.preset === undefined ? given[0] : "preset";
+    if (other !== undefined) {
+      throw new TypeError(
+        `"${other}" must be left out beside "pipeline", which says all that is done to a row`,
+      );
+    }
+    return createPipeline(options.pipeline);
+  }
+  for (const [name, min, max] of NUMBERS) {
+    if (options[name] !== undefined) expectNumber(name, options[name], min, max);
+  }
+  for (const [name, min, max] of INTEGERS) {
+    if (options[name] !== undefined) expectInteger(name, options[name], min, max);
+  }
+  const zero = ABOVE_ZERO.find((name) => options[name] === 0);
+  if (zero !== undefined) throw new RangeError(`"${zero}" must be above 0 and at most 1, got 0`);
+  const chosen: PresetOptions = Object.fromEntries(given.map((name) => [name, options[name]]));
+  if (chosen.minTokens && chosen.endTokens === undefined) chosen.endTokens = [...endTokens];
+  return fromSteps(presetSteps(options.preset ?? "edgewise", chosen));
+}
+
+/** The seed of the options, or one drawn by the host. */
+export function seedOf({ seed }: SamplingOptions): number {
+  return expectInteger("seed", seed ?? randomSeed(), 0, Number.MAX_SAFE_INTEGER);
+}
+
+/** seed + i among the 53-bit integers; past the largest comes 0. */
+export function seedAfter(seed: number, i: number): number {
+  const left = Number.MAX_SAFE_INTEGER - seed;
+  return i <= left ? seed + i : i - left - 1;
+}
+
+/** Of a request: the model's fingerprint and the steps, in order. */
+export function requestFingerprint(model: string, pipeline: Pipeline): string {
+  const hash = new Fingerprint();
+  hash.addText(model);
+  hash.addText(fingerprint(pipeline));
+  return hash.toString();
+}
+
+/** A wrong field of a step is named by the step, as its caller never saw the list. */
+function fromSteps(steps: readonly Step[]): Pipeline {
+  try {
+    return createPipeline(steps);
+  } catch (error) {
+    if (error instanceof Error) {
+      error.message = error.message.replace(/^"pipeline\[(\d+)\]/, (_, index) => `"${steps[index].step}`);
+    }
+    throw error;
+  }
 }
 
 function randomSeed(): number {

@@ -2,35 +2,91 @@
  * Source and Session: the two words everything composes over.
  *
  * A Source gives rows (the logits over the vocabulary for one position) for a token sequence; a Session is one
- * sequence on one Source. `forward` with several rows and `truncate` are the primitives that speculation needs.
+ * sequence on one Source. `forward` with several rows and `truncate` are the primitives that speculation needs, `fork`
+ * and `forwardAll` those of several texts at once.
+ *
+ * One rule holds for all of them: a row depends on the tokens before it and on nothing else. It is bit for bit the same
+ * computed alone, with others in one call, on a path of a tree, in a fork, or in a batch with other sequences.
  */
 
-/** Logits of consecutive positions, (count, vocab) row-major f32. Valid until the next call on the source or a session of it. */
+/**
+ * Logits after tokens of one call, (count, vocab) row-major f32.
+ *
+ * Valid until the next `forward` of the session they came from, or its `close`; what other sessions do in between, and
+ * `truncate` and `fork` of this one, do not matter. Everything here throws a TypeError afterwards.
+ */
 export interface Rows {
   readonly count: number;
   readonly vocab: number;
-  /** Row `index` as a view, (vocab); copy it to keep it. */
+  /**
+   * Row `index` as a view, (vocab). Memory may move whenever a session is called: use the view at once and ask again
+   * later, or copy it.
+   */
   row(index: number): Float32Array;
   /** Token with the largest logit of row `index`; the lowest id wins ties. */
   argmax(index: number): number;
+  /** The `count` largest logits of row `index`, best first, and their tokens; the lowest id wins ties. */
+  top(index: number, count: number): { ids: Uint32Array; logits: Float32Array };
+  /** log Σ exp of row `index`: what a logit exceeds its log-probability by. */
+  logSumExp(index: number): number;
 }
 
 export interface Session {
-  /** Tokens held, which is also the position of the next one. */
+  /** Tokens held, which is also the position of the next one. All nodes of a tree count. */
   readonly length: number;
   /** Largest `length` this session can reach. */
   readonly capacity: number;
   /**
    * Appends `tokens` and returns the logits that follow each of the last `rows` of them.
    *
+   * With `parents` the tokens are the nodes of a tree: token i follows the path to token parents[i] of this call, or what
+   * the session held before if that is −1. Where it is not a chain, the session holds a tree afterwards and takes no more
+   * tokens until `truncate` has kept one path of it.
+   *
    * @param rows 0 … tokens.length, default 1. A row is bit for bit the same however the tokens were split into calls.
-   * @throws {RangeError} If a token is not below `vocab`, or the sequence would pass `capacity`; nothing is appended then.
+   * @param parents One per token, each less than its own index. Default: a chain, −1, 0, 1, …
+   * @throws {RangeError} If a token is not below `vocab`, the sequence would pass `capacity`, `parents` are no tree or one
+   *   with more than 256 nodes from its first branching on, or the session holds a tree; nothing is appended then.
+   * @throws {MemoryError} If rows, a tree, or pages that a fork still shares need more memory than there is; the same.
+   *
+   * @example
+   * ```ts
+   * // Two guesses for what follows `pending`, the first of them two tokens long.
+   * const rows = await session.forward([pending, 11, 12, 21], 4, [-1, 0, 1, 0]);
+   * // rows.row(3) follows … pending 21. Keep that path:
+   * session.truncate(session.length - 4, [0, 3]);
+   * ```
    */
-  forward(tokens: ArrayLike<number>, rows?: number): Promise<Rows>;
-  /** Forgets everything from position `length` on; the next `forward` continues from there. */
-  truncate(length: number): void;
-  /** Gives the memory back. The session cannot be used afterwards. */
+  forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<Rows>;
+  /**
+   * Forgets everything from position `length` on; the next `forward` continues from there.
+   *
+   * With `path`, nodes of the last call are kept and stand at `length`, `length` + 1, …: each must be the child of the one
+   * before, and the first must follow the token at `length` − 1. Of a tree, `length` may be no further than where it
+   * branches first.
+   *
+   * @throws {RangeError} If `length` is not from 0 to there, or `path` is no path; the session is as before then.
+   */
+  truncate(length: number, path?: ArrayLike<number>): void;
+  /**
+   * A second session that begins with the same tokens. Takes no time: what both have in common is stored once, until one
+   * of them truncates into it and goes on from there.
+   *
+   * @param options.capacity Positions to reserve memory for, from `length` to the source's `contextLength`; default:
+   *   this session's. What is shared needs no memory of its own.
+   * @throws {RangeError} If the session holds a tree, or the memory does not suffice (MemoryError).
+   */
+  fork(options?: { capacity?: number }): Session;
+  /** Gives the memory back, but for what forks share. The session cannot be used afterwards. */
   close(): void;
+}
+
+/** One session's part of a `forwardAll`: the arguments of its `forward`. */
+export interface Call {
+  readonly session: Session;
+  readonly tokens: ArrayLike<number>;
+  readonly rows?: number;
+  readonly parents?: ArrayLike<number>;
 }
 
 export interface Source {
@@ -38,4 +94,11 @@ export interface Source {
   readonly contextLength: number;
   /** @param options.capacity positions to reserve memory for, default `contextLength`. */
   open(options?: { capacity?: number }): Session;
+  /**
+   * `forward` of several sessions of this source, with one pass over the weights for all. Absent where that gains nothing.
+   *
+   * @throws {RangeError | TypeError} What `forward` throws for one of the calls, or if a session is another source's or is
+   *   named twice; nothing is appended to any of them then.
+   */
+  forwardAll?(calls: readonly Call[]): Promise<Rows[]>;
 }

@@ -6,12 +6,14 @@
  *                  x += Wdown · (silu(Wgate · norm(x)) ⊙ (Wup · norm(x)))
  *     row  =  W · norm(x)
  *
- * A chunk of tokens goes through each layer together, so its weights are read once for all of them. Every operation
- * treats columns independently, which makes a position's row the same however the sequence was cut.
+ * Tokens of one or more sequences go through each layer together, so its weights are read once for all of them. Every
+ * operation treats columns independently, and attention looks at a column's own sequence alone: that makes a position's
+ * row the same however its sequence was cut, whatever it shares a pass with, and on a path of a tree.
  *
  * Source: Touvron et al. 2023, arXiv:2302.13971; biases: Qwen2, arXiv:2407.10671; q and k norms: Qwen3, arXiv:2505.09388.
  */
 import { type Backend, type Floats, type KvCache, stride } from "../backend/backend.ts";
+import { MemoryError } from "../errors.ts";
 import type { LlamaConfig } from "./config.ts";
 import { RopeTable } from "./rope-table.ts";
 import type { LayerWeights, LlamaWeights } from "./weights.ts";
@@ -19,9 +21,52 @@ import type { LayerWeights, LlamaWeights } from "./weights.ts";
 /** Most tokens that go through a layer together: enough to read weights rarely, small enough to stay in cache. */
 export const CHUNK = 32;
 
+/** What one sequence brings to a pass: columns, and where the rows of the last of them go. */
+export interface Part {
+  readonly cache: KvCache;
+  readonly tokens: ArrayLike<number>;
+  /** All of its columns, in order. Their positions are claimed. */
+  readonly runs: readonly Run[];
+  /** Rows that are wanted, 0 … tokens.length, of its last columns. */
+  readonly rows: number;
+  /** (rows, stride(vocab)) */
+  readonly out: Floats;
+}
+
+/** Consecutive columns at consecutive positions, each following the one before. */
+export interface Run {
+  readonly columns: number;
+  readonly position: number;
+  /** For nodes of a tree: the positions are lent to them, for this run only. */
+  readonly branch?: Branch;
+}
+
+/** Keys and values of nodes wait in a cache of their own, in slots, and are moved to where their path is looked at. */
+export interface Branch {
+  readonly waiting: KvCache;
+  /** Of the run's first node. */
+  readonly slot: number;
+  /** What must be in place before the run can look back: ancestors that are not there, and the run itself. */
+  readonly moves: readonly { readonly source: number; readonly position: number; readonly columns: number }[];
+}
+
+/** A run in a pass: its columns of the working vectors, and how rope turns them; the same in every layer. */
+interface Span {
+  readonly cache: KvCache;
+  readonly run: Run;
+  readonly q: Floats;
+  readonly k: Floats;
+  readonly v: Floats;
+  readonly attended: Floats;
+  readonly turnQ: Parameters<Backend["rope"]>[2];
+  readonly turnK: Parameters<Backend["rope"]>[2];
+}
+
 export class Llama {
   readonly config: LlamaConfig;
   readonly vocab: number;
+  /** Positions that rope has angles for. */
+  readonly contextLength: number;
   readonly #backend: Backend;
   readonly #weights: LlamaWeights;
   readonly #table: RopeTable;
@@ -36,11 +81,14 @@ export class Llama {
   readonly #gate: Floats; // F
   readonly #up: Floats; // F
   readonly #update: Floats; // D
+  /** Rows of several sequences, before each gets its own: (some, stride(vocab)). Made when first needed. */
+  #logits: Floats | null = null;
 
   constructor(backend: Backend, config: LlamaConfig, weights: LlamaWeights, contextLength: number) {
     const { hidden, heads, kvHeads, headDim, feedForward } = config;
     this.config = config;
     this.vocab = weights.head.rows;
+    this.contextLength = contextLength;
     this.#backend = backend;
     this.#weights = weights;
     this.#table = new RopeTable(backend, config.rope, contextLength, weights.ropeScaling);
@@ -63,62 +111,80 @@ export class Llama {
     return CHUNK * (3 * hidden + 2 * heads * headDim + 2 * kvHeads * headDim + 2 * stride(feedForward));
   }
 
-  /** One cache per layer. @throws {MemoryError} If not all of them fit; none is held then. */
-  openCaches(capacity: number): KvCache[] {
-    const { layers, kvHeads, headDim } = this.config;
-    const caches: KvCache[] = [];
-    try {
-      while (caches.length < layers) caches.push(this.#backend.kvCache(capacity, kvHeads, headDim));
-    } catch (error) {
-      for (const cache of caches) this.#backend.free(cache);
-      throw error;
+  /** Runs a pass over at most CHUNK columns of different sequences; leaves the rows of each part in its `out`. */
+  forward(parts: readonly Part[]): void {
+    const tokens: number[] = [];
+    const spans: Span[] = [];
+    for (const part of parts) {
+      let column = tokens.length;
+      for (const run of part.runs) {
+        spans.push(this.#span(part.cache, run, column));
+        column += run.columns;
+      }
+      for (let i = 0; i < part.tokens.length; i++) tokens.push(part.tokens[i]);
     }
-    return caches;
-  }
-
-  /**
-   * Runs at most CHUNK tokens at `position` and on; leaves the logits after the last `rows` of them in `out`,
-   * (rows, stride(vocab)).
-   */
-  forward(
-    caches: readonly KvCache[],
-    tokens: ArrayLike<number>,
-    position: number,
-    rows: number,
-    out: Floats,
-  ): void {
-    const columns = tokens.length;
-    this.#table.fill(position + columns);
     this.#backend.embed(this.#stream, this.#weights.embedding, tokens);
-    this.#weights.layers.forEach((layer, index) => {
-      this.#attend(layer, caches[index], position, columns);
-      this.#feedForward(layer, columns);
+    this.#weights.layers.forEach((weights, layer) => {
+      this.#attend(weights, layer, spans, tokens.length);
+      this.#feedForward(weights, tokens.length);
     });
-    if (rows > 0) this.#head(columns - rows, rows, out);
+    this.#head(parts);
   }
 
-  #attend(layer: LayerWeights, cache: KvCache, position: number, columns: number): void {
+  #span(cache: KvCache, run: Run, column: number): Span {
+    const { position, columns } = run;
+    const { heads, kvHeads, headDim, rope } = this.config;
+    this.#table.fill(position + columns);
+    const some = (x: Floats, size: number) => this.#backend.slice(x, column * size, columns * size);
+    const turn = { position, columns, headDim, rotary: rope.rotary, pairs: rope.pairs };
+    return {
+      cache,
+      run,
+      q: some(this.#q, heads * headDim),
+      k: some(this.#k, kvHeads * headDim),
+      v: some(this.#v, kvHeads * headDim),
+      attended: some(this.#attended, heads * headDim),
+      turnQ: { ...turn, heads },
+      turnK: { ...turn, heads: kvHeads },
+    };
+  }
+
+  #attend(weights: LayerWeights, layer: number, spans: readonly Span[], columns: number): void {
     const backend = this.#backend;
-    const { hidden, heads, kvHeads, headDim, normEpsilon, rope } = this.config;
-    backend.rmsNorm(this.#normed, this.#stream, layer.attentionNorm, hidden, columns, normEpsilon);
+    const { hidden, heads, kvHeads, headDim, normEpsilon } = this.config;
+    backend.rmsNorm(this.#normed, this.#stream, weights.attentionNorm, hidden, columns, normEpsilon);
     backend.matmul(this.#normed, columns, [
-      { weights: layer.q, out: this.#q },
-      { weights: layer.k, out: this.#k },
-      { weights: layer.v, out: this.#v },
+      { weights: weights.q, out: this.#q },
+      { weights: weights.k, out: this.#k },
+      { weights: weights.v, out: this.#v },
     ]);
-    if (layer.qBias) backend.addBias(this.#q, layer.qBias, heads * headDim, columns);
-    if (layer.kBias) backend.addBias(this.#k, layer.kBias, kvHeads * headDim, columns);
-    if (layer.vBias) backend.addBias(this.#v, layer.vBias, kvHeads * headDim, columns);
-    if (layer.qNorm) backend.rmsNorm(this.#q, this.#q, layer.qNorm, headDim, columns * heads, normEpsilon);
-    if (layer.kNorm) backend.rmsNorm(this.#k, this.#k, layer.kNorm, headDim, columns * kvHeads, normEpsilon);
-    const place = { position, columns, headDim, rotary: rope.rotary, pairs: rope.pairs };
-    backend.rope(this.#q, this.#table.values, { ...place, heads });
-    backend.rope(this.#k, this.#table.values, { ...place, heads: kvHeads });
-    backend.storeKv(cache, this.#k, this.#v, position, columns);
-    backend.attention(this.#attended, this.#q, cache, { position, columns, heads, scale: this.#scale });
-    backend.matmul(this.#attended, columns, [{ weights: layer.output, out: this.#update }]);
-    if (layer.outputBias) backend.addBias(this.#update, layer.outputBias, hidden, columns);
+    if (weights.qBias) backend.addBias(this.#q, weights.qBias, heads * headDim, columns);
+    if (weights.kBias) backend.addBias(this.#k, weights.kBias, kvHeads * headDim, columns);
+    if (weights.vBias) backend.addBias(this.#v, weights.vBias, kvHeads * headDim, columns);
+    if (weights.qNorm)
+      backend.rmsNorm(this.#q, this.#q, weights.qNorm, headDim, columns * heads, normEpsilon);
+    if (weights.kNorm)
+      backend.rmsNorm(this.#k, this.#k, weights.kNorm, headDim, columns * kvHeads, normEpsilon);
+    for (const span of spans) this.#lookBack(span, layer);
+    backend.matmul(this.#attended, columns, [{ weights: weights.output, out: this.#update }]);
+    if (weights.outputBias) backend.addBias(this.#update, weights.outputBias, hidden, columns);
     backend.add(this.#stream, this.#update, columns * hidden);
+  }
+
+  /** Rope and attention of a run. */
+  #lookBack({ cache, run, q, k, v, attended, turnQ, turnK }: Span, layer: number): void {
+    const backend = this.#backend;
+    const { columns, position, branch } = run;
+    backend.rope(q, this.#table.values, turnQ);
+    backend.rope(k, this.#table.values, turnK);
+    if (branch === undefined) backend.storeKv(cache, k, v, { layer, position, columns });
+    else {
+      const { waiting, slot, moves } = branch;
+      backend.storeKv(waiting, k, v, { layer, position: slot, columns });
+      for (const move of moves) backend.copyKv(cache, waiting, { layer, ...move });
+    }
+    const { heads } = this.config;
+    backend.attention(attended, q, cache, { layer, position, columns, heads, scale: this.#scale });
   }
 
   #feedForward(layer: LayerWeights, columns: number): void {
@@ -134,10 +200,45 @@ export class Llama {
     backend.add(this.#stream, this.#update, columns * hidden);
   }
 
-  #head(first: number, rows: number, out: Floats): void {
+  /** Rows of all parts, from one pass over the head's weights. */
+  #head(parts: readonly Part[]): void {
+    const backend = this.#backend;
     const { hidden, normEpsilon } = this.config;
-    const last = this.#backend.slice(this.#stream, first * hidden, rows * hidden);
-    this.#backend.rmsNorm(this.#normed, last, this.#weights.outputNorm, hidden, rows, normEpsilon);
-    this.#backend.matmul(this.#normed, rows, [{ weights: this.#weights.head, out }]);
+    const head = this.#weights.head;
+    const normed = (first: number, rows: number) =>
+      backend.slice(this.#normed, first * hidden, rows * hidden);
+    let end = 0;
+    let count = 0;
+    for (const { tokens, rows } of parts) {
+      end += tokens.length;
+      if (rows === 0) continue;
+      const last = backend.slice(this.#stream, (end - rows) * hidden, rows * hidden);
+      backend.rmsNorm(normed(count, rows), last, this.#weights.outputNorm, hidden, rows, normEpsilon);
+      count += rows;
+    }
+    const wanted = parts.filter(({ rows }) => rows > 0);
+    const logits = wanted.length > 1 ? this.#logitsOf(count) : null;
+    if (logits !== null) backend.matmul(this.#normed, count, [{ weights: head, out: logits }]);
+    let row = 0;
+    for (const { rows, out } of wanted) {
+      const size = stride(this.vocab);
+      if (logits !== null) backend.copy(out, backend.slice(logits, row * size, rows * size), rows * size);
+      else backend.matmul(normed(row, rows), rows, [{ weights: head, out }]);
+      row += rows;
+    }
+  }
+
+  /** Room for `rows` rows; null where memory is short of it, and each sequence must read the head's weights itself. */
+  #logitsOf(rows: number): Floats | null {
+    const length = rows * stride(this.vocab);
+    if (this.#logits !== null && this.#logits.length >= length) return this.#logits;
+    if (this.#logits !== null) this.#backend.free(this.#logits);
+    this.#logits = null;
+    try {
+      this.#logits = this.#backend.floats(length);
+    } catch (error) {
+      if (!(error instanceof MemoryError)) throw error;
+    }
+    return this.#logits;
   }
 }

@@ -121,6 +121,37 @@ describe("the ceiling", () => {
     },
   );
 
+  test("counts what sessions are promised, and takes it as their texts grow", async () => {
+    const { model, memory } = await loadWatched(bytes, { maxMemoryBytes: 40 * PAGE });
+    const before = memory.buffer.byteLength;
+    const session = model.open();
+    // A megabyte of keys and values is promised.
+    expect(() => model.open()).toThrow(MemoryError);
+    await session.forward(new Array(64).fill(1), 0);
+    expect(memory.buffer.byteLength - before).toBeLessThanOrEqual(PAGE);
+    for (let i = 0; i < 63; i++) await session.forward(new Array(64).fill(1), 0);
+    expect(session.length).toBe(4096);
+    expect(memory.buffer.byteLength - before).toBeGreaterThan(10 * PAGE);
+    model.close();
+  });
+
+  test("leaves a session as it was where the host has less than it was asked for", async () => {
+    const { model, memory } = await loadWatched(bytes, { maxMemoryBytes: 64 * PAGE });
+    const [session, other] = [model.open({ capacity: 2000 }), model.open({ capacity: 2000 })];
+    await session.forward([1, 2, 3]);
+    const grow = memory.grow.bind(memory);
+    memory.grow = () => {
+      throw new RangeError("no more");
+    };
+    const long = new Array(1900).fill(4);
+    await expect(session.forward(long)).rejects.toThrow(/^Cannot allocate: this host refused/);
+    expect(session.length).toBe(3);
+    memory.grow = grow;
+    const row = (await session.forward(long)).row(0).slice();
+    expect((await other.forward([1, 2, 3, ...long])).row(0)).toEqual(row);
+    model.close();
+  });
+
   test("refuses a session as a whole", async () => {
     const { model } = await loadWatched(bytes, { maxMemoryBytes: 32 * PAGE });
     const fill = (capacity: number) => {

@@ -1,21 +1,44 @@
 import { describe, expect, it } from "vitest";
+import { fingerprint } from "../../src/decoding/pipeline.ts";
 import type { SamplingOptions } from "../../src/engine/model.ts";
-import { samplingSettings, stopTexts } from "../../src/engine/options.ts";
+import { openPipeline, requestFingerprint, seedAfter, seedOf, stopTexts } from "../../src/engine/options.ts";
 
-describe("samplingSettings", () => {
-  it("has neutral defaults and a seed of its own each time", () => {
-    const { seed, ...rest } = samplingSettings({});
-    expect(rest).toEqual({ temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 });
-    const seeds = Array.from({ length: 100 }, () => samplingSettings({}).seed);
-    expect(new Set([seed, ...seeds]).size).toBe(101);
-    expect(seeds.every((drawn) => Number.isSafeInteger(drawn) && drawn >= 0)).toBe(true);
-    // They use the upper bits too.
-    expect(Math.max(...seeds)).toBeGreaterThan(2 ** 48);
+const stepsOf = (options: SamplingOptions) => openPipeline(options).steps.map(({ step }) => step);
+
+describe("openPipeline", () => {
+  it("does nothing to a row by default", () => {
+    expect(stepsOf({}).filter((step) => step !== "bitmask")).toEqual([]);
   });
 
-  it("keeps what is given", () => {
-    const given = { temperature: 0, topK: 5, topP: 0.5, minP: 0.1, repetitionPenalty: 1.5, seed: 0 };
-    expect(samplingSettings(given)).toEqual(given);
+  it("has a step for each option, in the order of the preset", () => {
+    const options = { temperature: 0.5, topK: 40, topP: 0.9, minP: 0.05, repetitionPenalty: 1.1 };
+    const cuts = ["top-k", "top-p", "min-p"];
+    expect(stepsOf(options)).toEqual(["bitmask", "repetition-penalty", "temperature", ...cuts]);
+    expect(stepsOf({ preset: "llamacpp", ...options })).toEqual([
+      "bitmask",
+      "repetition-penalty",
+      ...cuts,
+      "temperature",
+    ]);
+  });
+
+  it("has the defaults of another runtime with its preset", () => {
+    expect(stepsOf({ preset: "llamacpp" })).toEqual(["bitmask", "top-k", "top-p", "min-p", "temperature"]);
+  });
+
+  it("takes the steps themselves", () => {
+    const pipeline = [
+      { step: "top-k", k: 3 },
+      { step: "temperature", temperature: 0.3 },
+    ] as const;
+    expect(stepsOf({ pipeline })).toEqual(["top-k", "temperature"]);
+    expect(() => openPipeline({ pipeline, topK: 3 })).toThrow('"topK" must be left out beside "pipeline"');
+    expect(() => openPipeline({ pipeline, preset: "hf" })).toThrow('"preset" must be left out');
+  });
+
+  it("holds back the model's end tokens for minTokens", () => {
+    const { steps } = openPipeline({ minTokens: 5 }, new Set([2, 7]));
+    expect(steps).toContainEqual({ step: "min-tokens", count: 5, endTokens: [2, 7] });
   });
 
   it.each<[SamplingOptions, string]>([
@@ -27,19 +50,60 @@ describe("samplingSettings", () => {
     [{ topP: 1.01 }, '"topP" must be a number from 0 to 1, got 1.01'],
     [{ minP: -0.1 }, '"minP" must be a number from 0 to 1, got -0.1'],
     [{ repetitionPenalty: 0 }, '"repetitionPenalty" must be a number from 0.01 to 100, got 0'],
-    [{ seed: 2 ** 53 }, '"seed" must be an integer from 0 to 9007199254740991, got 9007199254740992'],
-    [{ seed: -1 }, '"seed" must be an integer'],
+    [{ xtc: { probability: 2, threshold: 0.1 } }, '"xtc.probability" must be a number from 0 to 1, got 2'],
+    [{ preset: "ollama" as never }, '"preset" must be one of edgewise, llamacpp, vllm, hf, webllm'],
+    [{ preset: "webllm", topK: 3 }, '"topK" must be left out with preset "webllm"'],
   ])("refuses %j", (options, message) => {
-    expect(() => samplingSettings(options)).toThrow(RangeError);
-    expect(() => samplingSettings(options)).toThrow(message);
+    expect(() => openPipeline(options)).toThrow(RangeError);
+    expect(() => openPipeline(options)).toThrow(message);
   });
 
   it("refuses values of another kind", () => {
-    const wrong = (name: string) => () => samplingSettings({ [name]: "1" } as SamplingOptions);
-    for (const name of ["temperature", "topK", "topP", "minP", "repetitionPenalty", "seed"]) {
-      expect(wrong(name), name).toThrow(TypeError);
-      expect(wrong(name), name).toThrow(/got string$/);
+    for (const name of ["temperature", "topK", "topP", "minP", "repetitionPenalty"]) {
+      const open = () => openPipeline({ [name]: "1" } as SamplingOptions);
+      expect(open, name).toThrow(TypeError);
+      expect(open, name).toThrow(/got string$/);
     }
+  });
+});
+
+describe("seedOf", () => {
+  it("keeps what is given", () => expect(seedOf({ seed: 0 })).toBe(0));
+
+  it("draws one of its own each time", () => {
+    const seeds = Array.from({ length: 100 }, () => seedOf({}));
+    expect(new Set(seeds).size).toBe(100);
+    expect(seeds.every((drawn) => Number.isSafeInteger(drawn) && drawn >= 0)).toBe(true);
+    // They use the upper bits too.
+    expect(Math.max(...seeds)).toBeGreaterThan(2 ** 48);
+  });
+
+  it.each([-1, 2 ** 53, 0.5])("refuses %d", (seed) => {
+    expect(() => seedOf({ seed })).toThrow('"seed" must be an integer from 0 to 9007199254740991');
+  });
+
+  it("counts on, and begins again after the last", () => {
+    expect(seedAfter(5, 3)).toBe(8);
+    expect(seedAfter(Number.MAX_SAFE_INTEGER, 0)).toBe(Number.MAX_SAFE_INTEGER);
+    expect(seedAfter(Number.MAX_SAFE_INTEGER, 2)).toBe(1);
+  });
+});
+
+describe("requestFingerprint", () => {
+  it("depends on the model, the steps and their order", () => {
+    const pipeline = (...names: ("top-k" | "top-p")[]) =>
+      openPipeline({
+        pipeline: names.map((step) => (step === "top-k" ? { step, k: 5 } : { step, p: 0.5 })),
+      });
+    const all = [
+      requestFingerprint("a", pipeline("top-k", "top-p")),
+      requestFingerprint("a", pipeline("top-p", "top-k")),
+      requestFingerprint("a", pipeline("top-k")),
+      requestFingerprint("b", pipeline("top-k", "top-p")),
+    ];
+    expect(new Set(all).size).toBe(4);
+    expect(requestFingerprint("a", pipeline("top-k", "top-p"))).toBe(all[0]);
+    expect(fingerprint(pipeline("top-k"))).not.toBe(fingerprint(pipeline("top-p")));
   });
 });
 

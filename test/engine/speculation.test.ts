@@ -1,108 +1,133 @@
 /** Speculation never changes the text: the same tokens with every drafter, at every temperature, in every build. */
-import { beforeAll, describe, expect, it } from "vitest";
-import type { DraftMethod, GenerateOptions, GenerateResult, Model } from "../../src/node.ts";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { VERIFIERS } from "../../src/decoding/verify/registry.ts";
+import type { DraftMethod, GenerateOptions, Model } from "../../src/node.ts";
 import { loadModel } from "../../src/node.ts";
 import { createRandom } from "../support/random.ts";
 import { syntheticModelBytes } from "../support/synthetic-model.ts";
+import { ToyGrammar } from "../support/toy-grammar.ts";
 import { ENGINES } from "./engines.ts";
+import { randomPair, textOf } from "./on-off.ts";
 
-const METHODS: readonly DraftMethod[] = ["prompt-lookup", "suffix"];
-const TRIALS = 40;
+const embedded = (name: string) => new URL(`../../models/${name}.gguf`, import.meta.url);
+/** Has another vocabulary. */
+const STORIES_260K = new URL("../../../shared/models/stories260K-f16.gguf", import.meta.url);
 
-/** Prompts that repeat themselves, so that there is something to copy, and some that do not. */
-const PROMPTS = [
-  "Once upon a time",
-  "Lily had a red ball. Tom had a blue ball. Lily had a red ball. Tom had a",
-  "One day, the dog and the cat went to the park. The dog saw a bird. The cat saw a bird. One day, the dog and",
-  "",
-];
+/** Drafts whether it pays or not, so that what happens does not depend on the clock. */
+const FIXED = { adaptive: false, gamma: 4 };
 
-async function run(model: Model, prompt: string, options: GenerateOptions): Promise<GenerateResult> {
-  const steps = model.generate(prompt, options);
-  for (;;) {
-    const step = await steps.next();
-    if (step.done) return step.value;
-  }
-}
+const REPEATS = "Lily had a red ball. Tom had a blue ball. Lily had a red ball. Tom had a";
 
 describe.each(ENGINES)("speculation on %s", (_, options) => {
+  const isReference = options.backend === "reference";
   let model: Model;
+  let small: Model;
+  const drafts: Model[] = [];
   beforeAll(async () => {
-    model = await loadModel(new URL("../../models/edgewise-stories-q8_0.gguf", import.meta.url), options);
+    model = await loadModel(embedded("edgewise-stories-q8_0"), options);
+    small = await loadModel(embedded("edgewise-stories-q4_0"), options);
+    const other = existsSync(fileURLToPath(STORIES_260K))
+      ? STORIES_260K
+      : syntheticModelBytes({ vocab: 300 });
+    drafts.push(small, await loadModel(other, options));
+  });
+  afterAll(() => {
+    for (const one of [model, ...drafts]) one?.close();
   });
 
-  it.each(METHODS)("with %s gives the tokens of plain decoding", async (draft) => {
-    const random = createRandom(11);
-    const trials = options.backend === "reference" ? 4 : TRIALS;
+  it("gives the tokens of plain decoding, whatever is asked and whoever drafts", {
+    timeout: 300_000,
+  }, async () => {
+    const random = createRandom(2027);
+    const trials = isReference ? 20 : 2000;
+    const met = new Map<string, number>();
     for (let trial = 0; trial < trials; trial++) {
-      const asked: GenerateOptions = {
-        maxTokens: 1 + random.below(90),
-        temperature: [0, 0.4, 0.8, 1.2][random.below(4)],
-        topK: [0, 5, 40][random.below(3)],
-        topP: [1, 0.9, 0.5][random.below(3)],
-        minP: [0, 0.05][random.below(2)],
-        repetitionPenalty: [1, 1.2][random.below(2)],
-        seed: random.below(2 ** 31),
-        ignoreEos: random.below(2) === 1,
-        stop: random.below(3) === 0 ? [" the", "."] : [],
-      };
-      const prompt = PROMPTS[random.below(PROMPTS.length)];
-      const plain = await run(model, prompt, asked);
-      const drafted = await run(model, prompt, { ...asked, draft });
-      const context = JSON.stringify({ prompt, ...asked });
-      expect(drafted.tokens, context).toEqual(plain.tokens);
-      expect([drafted.text, drafted.finishReason], context).toEqual([plain.text, plain.finishReason]);
+      const { what, plain, drafted } = await randomPair(model, drafts, random);
+      expect(drafted.tokens, what).toEqual(plain.tokens);
+      expect([drafted.text, drafted.finishReason, drafted.error], what).toEqual([
+        plain.text,
+        plain.finishReason,
+        plain.error,
+      ]);
+      if (drafted.speculation === undefined) continue;
+      const { drafter, accepted } = drafted.speculation;
+      met.set(drafter, (met.get(drafter) ?? 0) + accepted);
     }
+    // What never accepts anything proves nothing.
+    if (!isReference) for (const [drafter, accepted] of met) expect(accepted, drafter).toBeGreaterThan(0);
   });
 
   it("says what it did, and takes fewer passes on a text that repeats itself", async () => {
-    const prompt = PROMPTS[1].repeat(2);
-    const result = await run(model, prompt, { maxTokens: 100, temperature: 0, draft: "suffix" });
-    const { drafter, drafted, accepted, targetCalls, tokensPerCall } = result.speculation!;
-    expect(drafter).toBe("suffix");
-    expect(accepted).toBeLessThanOrEqual(drafted);
+    const asked: GenerateOptions = { maxTokens: 80, temperature: 0, draft: "suffix", speculation: FIXED };
+    const { speculation, tokens } = await textOf(model, REPEATS.repeat(2), asked);
+    const { drafter, verifier, drafted, tested, accepted, targetCalls, tokensPerCall } = speculation!;
+    expect([drafter, verifier]).toEqual(["suffix", "match"]);
+    expect(speculation).toMatchObject({ lossless: true, reproducible: true });
+    expect(accepted).toBeLessThanOrEqual(tested);
+    expect(tested).toBeLessThanOrEqual(drafted);
+    expect(speculation!.acceptedAt.reduce((sum, count) => sum + count, 0)).toBe(accepted);
     // Beside the first token, which comes out of the prompt's pass.
-    expect(targetCalls + accepted).toBe(result.tokens.length - 1);
-    expect(tokensPerCall).toBeCloseTo((result.tokens.length - 1) / targetCalls, 10);
+    expect(targetCalls + accepted).toBe(tokens.length - 1);
+    expect(tokensPerCall).toBeCloseTo((tokens.length - 1) / targetCalls, 10);
+    expect(tokensPerCall).toBeGreaterThan(1.2);
   });
 
-  it("with a draft model gives the tokens of plain decoding, most of them by drafts", async () => {
-    // The same story model in fewer bits: it nearly always agrees.
-    const draft = await loadModel(
-      new URL("../../models/edgewise-stories-q4_0.gguf", import.meta.url),
-      options,
-    );
-    const random = createRandom(12);
-    for (let trial = 0; trial < (options.backend === "reference" ? 2 : 12); trial++) {
-      const asked: GenerateOptions = {
-        maxTokens: 1 + random.below(120),
-        temperature: [0, 0.8, 1.2][trial % 3],
-        topK: [0, 40][random.below(2)],
-        seed: random.below(2 ** 31),
-        ignoreEos: true,
-      };
-      const prompt = PROMPTS[random.below(PROMPTS.length)];
-      const plain = await run(model, prompt, asked);
-      const drafted = await run(model, prompt, { ...asked, draft });
-      expect(drafted.tokens, JSON.stringify({ prompt, ...asked })).toEqual(plain.tokens);
-      const { drafter, drafted: count, acceptanceRate } = drafted.speculation!;
-      expect(drafter).toBe("model:edgewise-stories-q4_0");
-      if (count > 20) expect(acceptanceRate).toBeGreaterThan(0.5);
+  it("with a draft model that nearly agrees takes most tokens from drafts, by chain and by tree", async () => {
+    for (const tree of [false, true]) {
+      for (const temperature of [0, 1]) {
+        const asked = { maxTokens: isReference ? 12 : 60, temperature, seed: 5, ignoreEos: true };
+        const plain = await textOf(model, "Once upon a time", asked);
+        const drafted = await textOf(model, "Once upon a time", {
+          ...asked,
+          draft: small,
+          speculation: { ...FIXED, tree, gamma: tree ? 12 : 4 },
+        });
+        expect(drafted.tokens).toEqual(plain.tokens);
+        expect(drafted.speculation!.drafter).toBe("model:edgewise-stories-q4_0");
+        expect(drafted.speculation!.verifier).toBe("gumbel");
+        expect(drafted.speculation!.tokensPerCall).toBeGreaterThan(2);
+      }
     }
-    draft.close();
   });
 
-  it("refuses a draft model of another vocabulary", async () => {
-    const draft = await loadModel(syntheticModelBytes({}), options);
-    await expect(run(model, "Once", { draft })).rejects.toThrow(
-      '"draft" must be a model of the same vocabulary',
-    );
+  it("with every other verifier gives a text and says whether it is that of the model", async () => {
+    const needsOptions = {
+      threshold: { threshold: 0.3 },
+      reverse: { threshold: 0.1 },
+      "target-only-threshold": { acceptThreshold: 0.9, singleThreshold: 0.9 },
+    } as Record<string, object>;
+    for (const [name, { lossless, reproducible, shape }] of Object.entries(VERIFIERS)) {
+      const verifier = { verifier: name, ...needsOptions[name] } as GenerateOptions["verifier"];
+      for (const tree of shape === "tree" ? [false, true] : [false]) {
+        const { tokens, speculation } = await textOf(model, "Once upon a time", {
+          maxTokens: isReference ? 6 : 30,
+          topK: 40,
+          minP: 0.02,
+          seed: 3,
+          ignoreEos: true,
+          draft: small,
+          verifier,
+          speculation: { ...FIXED, tree },
+        });
+        expect(tokens, name).toHaveLength(isReference ? 6 : 30);
+        expect(speculation, name).toMatchObject({ verifier: name, lossless, reproducible });
+        expect(speculation!.accepted, name).toBeGreaterThan(0);
+      }
+    }
   });
 
-  it("knows the drafters it has", async () => {
-    const asked = { draft: "crystal-ball" as DraftMethod };
-    await expect(run(model, "Once", asked)).rejects.toThrow(
-      '"draft" must be one of none, prompt-lookup, suffix',
-    );
+  it("tells of what it cannot do", async () => {
+    const fails = (asked: GenerateOptions, message: string) =>
+      expect(textOf(model, "Once", asked), message).rejects.toThrow(message);
+    await fails({ draft: "crystal-ball" as DraftMethod }, "must be one of none, prompt-lookup");
+    await fails({ verifier: "trust" as never, draft: "suffix" }, '"policy.verifier" must be one of greedy');
+    await fails({ verifier: 7 as never }, '"verifier" must be a name');
+    await fails({ verifier: "traversal", draft: "suffix" }, "must have a draft model");
+    await fails({ verifier: "token", draft: "recycling-tree" }, "must have a drafter of chains");
+    await fails({ speculation: { gamma: 0 } }, '"speculation.gamma" must be an integer from 1 to 64, got 0');
+    await fails({ constraint: new ToyGrammar(7, 1) }, '"constraint.vocab" must be');
+    await fails({ draft: drafts[1], verifier: "traversal" }, "must be a model of the target's vocabulary");
   });
 });

@@ -1,0 +1,116 @@
+import { nextTask } from "../decoding/next-task.ts";
+import { expectInteger } from "../errors.ts";
+import type { GenerateManyOptions, GenerateResult, IndexedPiece, Piece } from "./model.ts";
+import { seedAfter } from "./options.ts";
+import type { TextRequest } from "./request.ts";
+import type { Session } from "./source.ts";
+
+/** Most texts of one prompt. */
+const MAX_TEXTS = 64;
+
+type Text = AsyncGenerator<Piece, GenerateResult, void>;
+
+/** @throws {RangeError} If `bestOf` is below `n`, or there are too many. */
+export function textCounts({ n = 1, bestOf = n, constraint }: GenerateManyOptions): {
+  n: number;
+  bestOf: number;
+} {
+  expectInteger("n", n, 1, MAX_TEXTS);
+  expectInteger("bestOf", bestOf, n, MAX_TEXTS);
+  if (bestOf > 1 && typeof constraint === "object") {
+    throw new TypeError('"constraint" must be a function that makes one for each text, got one for all');
+  }
+  return { n, bestOf };
+}
+
+/**
+ * Several texts of one prompt, together: the prompt is computed once, and each text goes on from it.
+ *
+ * @param base Empty; closed by the caller.
+ * @param begin Starts the text of a request on a session that holds the prompt but for its last token.
+ */
+export async function* decodeMany(
+  request: TextRequest,
+  { n, bestOf }: { n: number; bestOf: number },
+  base: Session,
+  begin: (request: TextRequest, session: Session) => Text,
+): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
+  await readPrompt(base, request);
+  const sessions: Session[] = [];
+  const texts: Text[] = [];
+  try {
+    for (let i = 0; i < bestOf; i++) {
+      const session = i === 0 ? base : base.fork({ capacity: base.capacity });
+      if (i > 0) sessions.push(session);
+      texts.push(begin({ ...request, seed: seedAfter(request.seed, i) }, session));
+    }
+    if (bestOf === n) return yield* interleave(texts);
+    return yield* bestTexts(texts, n);
+  } finally {
+    for (const text of texts) await text.return(undefined as never);
+    for (const session of sessions) session.close();
+  }
+}
+
+const PIECE = 64;
+
+async function readPrompt(session: Session, { promptTokens, options }: TextRequest): Promise<void> {
+  const end = promptTokens.length - 1;
+  for (let at = 0; at < end; at += PIECE) {
+    await session.forward(promptTokens.slice(at, Math.min(at + PIECE, end)), 0);
+    await nextTask();
+    options.signal?.throwIfAborted();
+  }
+}
+
+/** Pieces as they come. All texts are asked at once, so that their next tokens come out of one pass. */
+async function* interleave(
+  texts: readonly Text[],
+): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
+  const results: GenerateResult[] = [];
+  const ask = (index: number) => {
+    const answer = texts[index].next().then((step) => ({ index, step }));
+    // Whoever reads may stop before it is looked at.
+    answer.catch(() => {});
+    return answer;
+  };
+  const waiting = new Map(texts.map((_, index) => [index, ask(index)]));
+  while (waiting.size > 0) {
+    const { index, step } = await Promise.race(waiting.values());
+    if (step.done) {
+      results[index] = step.value;
+      waiting.delete(index);
+      continue;
+    }
+    // Asked for before it is told of: the others need not wait for whoever reads.
+    waiting.set(index, ask(index));
+    yield { index, ...step.value };
+  }
+  return results;
+}
+
+/** The `count` texts with the highest mean log-probability, best first; of equal ones the earlier. */
+async function* bestTexts(
+  texts: readonly Text[],
+  count: number,
+): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
+  const pieces: Piece[][] = texts.map(() => []);
+  const all = interleave(texts);
+  let results: readonly GenerateResult[];
+  for (;;) {
+    const step = await all.next();
+    if (step.done) {
+      results = step.value;
+      break;
+    }
+    const { index, ...piece } = step.value;
+    pieces[index].push(piece);
+  }
+  const mean = ({ logProbability, tokens }: GenerateResult) => logProbability / Math.max(1, tokens.length);
+  const order = [...results.keys()].sort((a, b) => mean(results[b]) - mean(results[a]) || a - b);
+  const best = order.slice(0, count);
+  for (const [index, text] of best.entries()) {
+    for (const piece of pieces[text]) yield { index, ...piece };
+  }
+  return best.map((text) => results[text]);
+}
