@@ -1,42 +1,59 @@
 import { nextTask } from "../decoding/next-task.ts";
-import type { FinishReason, GenerateOptions, Model } from "../engine/model.ts";
-
-/** One text to make: OpenAI's `choices[index]`. */
-export interface ChoiceJob {
-  readonly index: number;
-  readonly prompt: readonly number[];
-  readonly options: GenerateOptions;
-}
+import type { GenerateResult, Model } from "../engine/model.ts";
+import { ChoiceText, type TextPart, type TokenEntry } from "./choice-text.ts";
+import { clientError } from "./engine-errors.ts";
+import type { Job } from "./options.ts";
 
 /** What happened to a choice: some text came, or it is finished. */
 export type ChoiceEvent =
-  | { readonly text: string; readonly finish?: undefined }
-  | { readonly finish: FinishReason; readonly tokens: number };
+  | (TextPart & { readonly index: number; readonly result?: undefined })
+  | { readonly index: number; readonly result: GenerateResult; readonly tokens: readonly TokenEntry[] };
+
+/** Is told how a request gets on. */
+export interface Progress {
+  /** A token was computed, also one that gives no text yet. */
+  token(): void;
+  /** The request is alive, though it has no token to show. */
+  alive(): void;
+}
+
+const BEAT_MS = 1000;
 
 /**
- * Decodes one choice in a session of its own. At most one token is computed per event, so whoever pulls sets the
- * pace, and `return()` closes the session. `onToken` is called for each, also those that give no text yet.
+ * Decodes the choices of one prompt together. At most one token is told per event, so whoever pulls sets the pace, and
+ * `return()` closes the session.
+ *
+ * @throws {HTTPException} 400, if the request is to blame for what the engine could not do.
  */
 export async function* decode(
   model: Model,
-  { prompt, options }: ChoiceJob,
+  { first, prompt, options }: Job,
   signal: AbortSignal | undefined,
-  onToken: () => void,
+  progress: Progress,
 ): AsyncGenerator<ChoiceEvent, void, void> {
-  const pieces = model.generate(prompt, { ...options, signal });
+  const choices = Array.from({ length: options.n }, () => new ChoiceText(model.tokenizer));
+  const pieces = model.generateMany(prompt, { ...options, signal });
+  // The best of several are known when all are done.
+  const beat = options.bestOf === undefined ? undefined : setInterval(() => progress.alive(), BEAT_MS);
   try {
     for (;;) {
       const step = await pieces.next();
       if (step.done) {
-        const { finishReason, tokens } = step.value;
-        yield { finish: finishReason, tokens: tokens.length };
+        for (const [i, result] of step.value.entries()) {
+          yield { index: first + i, result, tokens: choices[i].end() };
+        }
         return;
       }
-      onToken();
-      if (step.value.text !== "") yield step.value;
-      else await nextTask();
+      progress.token();
+      const { index } = step.value;
+      const part = choices[index].push(step.value);
+      if (part === null) await nextTask();
+      else yield { index: first + index, ...part };
     }
+  } catch (error) {
+    throw clientError(error);
   } finally {
+    clearInterval(beat);
     await pieces.return(undefined as never);
   }
 }

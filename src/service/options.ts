@@ -1,72 +1,113 @@
-import type { GenerateOptions, Model } from "../engine/model.ts";
-import type { ChoiceJob } from "./decode.ts";
+import type { Constraint } from "../decoding/constraint.ts";
+import type { GenerateManyOptions, GenerateOptions, Model } from "../engine/model.ts";
+import { seedAfter } from "../engine/options.ts";
+import { checkedByEngine } from "./engine-errors.ts";
 import { apiError } from "./errors.ts";
+import { readGuidedChoice } from "./options/guided.ts";
+import { onlyOne, readSampling } from "./options/sampling.ts";
+import { readSpeculation } from "./options/speculation.ts";
 import { type CommonBody, MAX_CHOICES } from "./schemas.ts";
 
-/** Request fields in the engine's words. `defaultMaxTokens` undefined means until the context is full. */
+/** A prompt, and how many texts to make of it: OpenAI's `choices[first]` and those behind. */
+export interface Job {
+  readonly first: number;
+  readonly prompt: readonly number[];
+  readonly options: GenerateManyOptions & { readonly n: number };
+}
+
+/** A request in the engine's words. */
+export interface RequestOptions {
+  readonly options: GenerateOptions;
+  /** OpenAI's `system_fingerprint`: model, kernels, and the steps in order. */
+  readonly fingerprint: string;
+  /** What the text must be; one for each text. */
+  readonly constraint?: () => Constraint;
+}
+
+/** What the routes read each in their own way. */
+export interface RouteOptions {
+  /** undefined: until the context is full. */
+  readonly defaultMaxTokens?: number;
+  /** Alternatives to tell of each token; undefined: nothing of it. */
+  readonly logProbabilities?: number;
+}
+
+/**
+ * Everything but the prompt. What is wrong is found here, before anything is decoded.
+ *
+ * @throws {HTTPException} 400 that names the field.
+ */
 export function readOptions(
   model: Model,
   body: CommonBody,
-  defaultMaxTokens: number | undefined,
-): GenerateOptions {
-  const { max_tokens, max_completion_tokens } = body;
-  if (max_tokens && max_completion_tokens && max_tokens !== max_completion_tokens) {
-    throw apiError(400, '"max_tokens" and "max_completion_tokens" must not differ; give one of them', {
-      param: "max_tokens",
-      code: "invalid_value",
-    });
-  }
+  { defaultMaxTokens, logProbabilities }: RouteOptions,
+): RequestOptions {
   if (body.stream_options && !body.stream) {
     throw apiError(400, '"stream_options" is allowed only where "stream" is true', {
       param: "stream_options",
       code: "invalid_value",
     });
   }
-  const maxTokens = max_completion_tokens ?? max_tokens ?? defaultMaxTokens;
-  return {
-    maxTokens: maxTokens && Math.min(maxTokens, model.contextLength),
-    temperature: body.temperature ?? 1,
-    // -1 is "all" for vLLM's clients, 0 for everyone else's.
-    topK: Math.min(Math.max(body.top_k ?? 0, 0), model.vocab),
-    // OpenAI allows 0, which keeps the best token alone; so does any p below the best token's probability.
-    topP: Math.max(body.top_p ?? 1, 1e-9),
-    minP: body.min_p ?? 0,
-    repetitionPenalty: body.repetition_penalty ?? 1,
-    seed: body.seed ?? undefined,
-    stop: body.stop ?? undefined,
-    ignoreEos: body.ignore_eos ?? false,
-  };
+  const { max_tokens, max_completion_tokens } = body;
+  const asked = onlyOne("max_tokens", max_tokens, "max_completion_tokens", max_completion_tokens);
+  const maxTokens = asked ?? defaultMaxTokens;
+  return checkedByEngine(() => {
+    const sampling = readSampling(model, body);
+    const options: GenerateOptions = {
+      ...(maxTokens && { maxTokens: Math.min(maxTokens, model.contextLength) }),
+      ...(body.stop && { stop: body.stop }),
+      ...(body.ignore_eos && { ignoreEos: true }),
+      ...(logProbabilities !== undefined && { logProbabilities }),
+      ...sampling,
+      ...readSpeculation(model, body),
+    };
+    const fingerprint = model.requestFingerprint(sampling);
+    return { options, fingerprint, constraint: readGuidedChoice(model, body) };
+  });
 }
 
 /**
- * The choices of a request, indexed as OpenAI does: all `n` of the first prompt, then those of the second.
+ * The texts of a request, indexed as OpenAI does: all `n` of the first prompt, then those of the second.
  *
- * With a seed, choice i of a prompt is what `seed + i` gives alone, whatever was asked for beside it.
+ * With a seed, text i of a prompt is what `seed + i` gives alone, whatever was asked for beside it.
+ *
+ * @throws {HTTPException} 400, if they are too many, or `best_of` is below `n` or beside `stream`.
  */
-export function choiceJobs(
+export function readJobs(
   prompts: readonly number[][],
-  body: CommonBody,
-  options: GenerateOptions,
-): ChoiceJob[] {
+  body: CommonBody & { best_of?: number | null },
+  { options, constraint }: RequestOptions,
+): Job[] {
   const n = body.n ?? 1;
-  if (prompts.length * n > MAX_CHOICES) {
-    throw apiError(
-      400,
-      `"n" must ask for at most ${MAX_CHOICES} choices in all, got ${prompts.length} prompts x ${n}`,
-      { param: "n", code: "invalid_value" },
+  const bestOf = body.best_of ?? n;
+  if (bestOf < n) throw wrongCount("best_of", `must be at least "n", ${n}, got ${bestOf}`);
+  if (bestOf > n && body.stream) {
+    throw wrongCount("best_of", `must not be above "n", ${n}, where "stream" is true, got ${bestOf}`);
+  }
+  if (prompts.length * bestOf > MAX_CHOICES) {
+    throw wrongCount(
+      bestOf > n ? "best_of" : "n",
+      `must ask for at most ${MAX_CHOICES} texts in all, got ${prompts.length} prompts x ${bestOf}`,
     );
   }
-  return prompts.flatMap((prompt, p) =>
-    Array.from({ length: n }, (_, i) => ({
-      index: p * n + i,
-      prompt,
-      options: { ...options, seed: options.seed === undefined ? undefined : seedAfter(options.seed, i) },
-    })),
-  );
+  if (constraint !== undefined) {
+    if (bestOf > n)
+      throw wrongCount("best_of", `must not be above "n", ${n}, beside "guided_choice", got ${bestOf}`);
+    // A constraint goes along with one text, so each text is a job.
+    return prompts.flatMap((prompt, p) =>
+      Array.from({ length: n }, (_, i) => {
+        const seed = options.seed === undefined ? {} : { seed: seedAfter(options.seed, i) };
+        return { first: p * n + i, prompt, options: { ...options, ...seed, n: 1, constraint: constraint() } };
+      }),
+    );
+  }
+  return prompts.map((prompt, p) => ({
+    first: p * n,
+    prompt,
+    options: { ...options, n, ...(bestOf > n && { bestOf }) },
+  }));
 }
 
-/** seed + i among the 53-bit integers; past the largest comes 0. */
-function seedAfter(seed: number, i: number): number {
-  const left = Number.MAX_SAFE_INTEGER - seed;
-  return i <= left ? seed + i : i - left - 1;
+function wrongCount(param: string, message: string) {
+  return apiError(400, `"${param}" ${message}`, { param, code: "invalid_value" });
 }

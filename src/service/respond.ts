@@ -1,21 +1,20 @@
 import type { Context } from "hono";
+import { HTTPException } from "hono/http-exception";
 import { nextTask } from "../decoding/next-task.ts";
-import type { FinishReason, Model } from "../engine/model.ts";
-import { type ChoiceJob, decode } from "./decode.ts";
+import type { FinishReason, GenerateResult, Model } from "../engine/model.ts";
+import type { TokenEntry } from "./choice-text.ts";
+import { decode, type Progress } from "./decode.ts";
 import type { KeepAlive } from "./models.ts";
+import type { Job } from "./options.ts";
 import type { Service, ServiceEnv } from "./service.ts";
 import type { Slot } from "./slots.ts";
 import { eventStream } from "./sse.ts";
-
-export interface Usage {
-  prompt_tokens: number;
-  completion_tokens: number;
-  total_tokens: number;
-}
+import { speculationOf, type Usage, usageOf } from "./usage.ts";
 
 export interface FinishedChoice {
   index: number;
   text: string;
+  tokens: TokenEntry[];
   finish: FinishReason;
 }
 
@@ -25,17 +24,17 @@ export interface AnswerFormat {
   whole(choices: FinishedChoice[], usage: Usage): object;
   /** Stream: what comes before a choice's text; null for nothing. */
   first(index: number): object | null;
-  /** Stream: some text of a choice. */
-  text(index: number, text: string): object;
+  /** Stream: some text of a choice. `tokens` is empty unless log-probabilities were asked for. */
+  text(index: number, text: string, tokens: readonly TokenEntry[]): object;
   /** Stream: the end of a choice. */
-  finish(index: number, reason: FinishReason): object;
+  finish(index: number, reason: FinishReason, tokens: readonly TokenEntry[]): object;
   /** Stream: a chunk without choices, for `stream_options.include_usage`. */
   empty(): object;
 }
 
 export interface Answer {
   model: Model;
-  jobs: ChoiceJob[];
+  jobs: readonly Job[];
   format: AnswerFormat;
   stream: boolean;
   includeUsage: boolean;
@@ -63,21 +62,27 @@ export async function respond(c: Context<ServiceEnv>, service: Service, answer: 
   try {
     slot = await service.slots.acquire(signal);
     const { touch } = slot;
-    const onToken = () => {
-      touch();
-      service.counts.tokens++;
+    const progress = {
+      alive: touch,
+      token() {
+        touch();
+        service.counts.tokens++;
+      },
     };
     if (answer.stream) {
-      const frames = chunks(answer, signal, onToken);
+      const frames = chunks(answer, signal, progress);
       const { body, headers } = eventStream(frames, {
         signal,
         stallMs: service.stallMs,
         onEnd: end,
-        onError: service.onError,
+        onError: (error) => {
+          // An answer to the client, only late.
+          if (!(error instanceof HTTPException)) service.onError(error);
+        },
       });
       return c.newResponse(body, { headers });
     }
-    const body = await answerWhole(answer, signal, onToken);
+    const body = await answerWhole(answer, signal, progress);
     end();
     return c.json(body);
   } catch (error) {
@@ -100,55 +105,69 @@ export function keepAlive(c: Context): KeepAlive {
 async function answerWhole(
   { model, jobs, format }: Answer,
   signal: AbortSignal | undefined,
-  onToken: () => void,
+  progress: Progress,
 ): Promise<object> {
   const choices: FinishedChoice[] = [];
-  let tokens = 0;
+  const results: GenerateResult[] = [];
   for (const job of jobs) {
-    let text = "";
-    for await (const event of decode(model, job, signal, onToken)) {
-      if (event.finish === undefined) {
-        text += event.text;
+    for (let i = 0; i < job.options.n; i++) {
+      choices.push({ index: job.first + i, text: "", tokens: [], finish: "length" });
+    }
+    for await (const event of decode(model, job, signal, progress)) {
+      const choice = choices[event.index];
+      for (const token of event.tokens) choice.tokens.push(token);
+      if (event.result === undefined) {
+        choice.text += event.text;
       } else {
-        tokens += event.tokens;
-        choices.push({ index: job.index, text, finish: event.finish });
+        choice.finish = event.result.finishReason;
+        results.push(event.result);
       }
       await nextTask();
     }
   }
-  return format.whole(choices, usageOf(jobs, tokens));
+  return { ...format.whole(choices, usageOf(promptsOf(jobs), results)), ...reportOf(results) };
 }
 
 async function* chunks(
   { model, jobs, format, includeUsage }: Answer,
   signal: AbortSignal | undefined,
-  onToken: () => void,
+  progress: Progress,
 ): AsyncGenerator<object, void, void> {
   // OpenAI's streams have `usage` in every chunk or in none; null until the last.
   const chunk = (body: object): object => (includeUsage ? { ...body, usage: null } : body);
-  let tokens = 0;
+  const results: GenerateResult[] = [];
+  const total = jobs.reduce((sum, { options }) => sum + options.n, 0);
   for (const job of jobs) {
-    const first = format.first(job.index);
-    if (first !== null) yield chunk(first);
-    for await (const event of decode(model, job, signal, onToken)) {
-      if (event.finish === undefined) {
-        yield chunk(format.text(job.index, event.text));
+    for (let i = 0; i < job.options.n; i++) {
+      const first = format.first(job.first + i);
+      if (first !== null) yield chunk(first);
+    }
+    for await (const event of decode(model, job, signal, progress)) {
+      const { index, tokens, result } = event;
+      if (result === undefined) {
+        yield chunk(format.text(index, event.text, tokens));
       } else {
-        tokens += event.tokens;
-        yield chunk(format.finish(job.index, event.finish));
+        results.push(result);
+        const isLast = results.length === total && !includeUsage;
+        yield chunk({
+          ...format.finish(index, result.finishReason, tokens),
+          ...(isLast && reportOf(results)),
+        });
       }
     }
   }
-  if (includeUsage) yield { ...format.empty(), usage: usageOf(jobs, tokens) };
+  if (includeUsage) {
+    yield { ...format.empty(), usage: usageOf(promptsOf(jobs), results), ...reportOf(results) };
+  }
 }
 
-/** A prompt counts once, however many choices were made of it. */
-function usageOf(jobs: readonly ChoiceJob[], completionTokens: number): Usage {
-  const prompts = new Set(jobs.map(({ prompt }) => prompt));
-  const promptTokens = [...prompts].reduce((sum, prompt) => sum + prompt.length, 0);
-  return {
-    prompt_tokens: promptTokens,
-    completion_tokens: completionTokens,
-    total_tokens: promptTokens + completionTokens,
-  };
+/** Each once, however many jobs it has. */
+function promptsOf(jobs: readonly Job[]): (readonly number[])[] {
+  return [...new Set(jobs.map(({ prompt }) => prompt))];
+}
+
+/** The field that is ours: what speculation did. On a stream's last chunk, as it is known at the end. */
+function reportOf(results: readonly GenerateResult[]): object {
+  const speculation = speculationOf(results);
+  return speculation === undefined ? {} : { speculation };
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { MemoryError } from "../../src/errors.ts";
 import { createApp, lazyModels } from "../../src/service/app.ts";
 import { fakeModel, fakeService, framesOf } from "./fake-model.ts";
 
@@ -36,7 +37,7 @@ describe("health and models", () => {
 
 describe("completions", () => {
   it("answers in one piece", async () => {
-    const { post } = fakeService();
+    const { post, model } = fakeService();
     const response = await post("/v1/completions", { model: "fake", prompt: "ab" });
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({
@@ -44,7 +45,7 @@ describe("completions", () => {
       object: "text_completion",
       created: expect.any(Number),
       model: "fake",
-      system_fingerprint: "fp_fake",
+      system_fingerprint: model.requestFingerprint(),
       choices: [{ index: 0, text: "Hello, world", logprobs: null, finish_reason: "stop" }],
       usage: { prompt_tokens: 3, completion_tokens: 12, total_tokens: 15 },
     });
@@ -76,67 +77,6 @@ describe("completions", () => {
       { prompt_tokens: 3, completion_tokens: 3, total_tokens: 6 },
     ]);
     expect(model.live).toBe(0);
-  });
-
-  it("hands every option over in the engine's words", async () => {
-    const { post, model } = fakeService();
-    await post("/v1/completions", {
-      prompt: "a",
-      max_tokens: 2,
-      temperature: 0.5,
-      top_k: 7,
-      top_p: 0.9,
-      min_p: 0.1,
-      repetition_penalty: 1.2,
-      seed: 3,
-      stop: "x",
-      ignore_eos: true,
-    });
-    expect(model.asked[0].prompt).toEqual([256, 97]);
-    expect(model.asked[0].options).toEqual({
-      maxTokens: 2,
-      temperature: 0.5,
-      topK: 7,
-      topP: 0.9,
-      minP: 0.1,
-      repetitionPenalty: 1.2,
-      seed: 3,
-      stop: ["x"],
-      ignoreEos: true,
-      signal: expect.any(AbortSignal),
-    });
-  });
-
-  it("takes null for absent, and has OpenAI's defaults", async () => {
-    const { post, model } = fakeService();
-    const nulls = {
-      temperature: null,
-      top_p: null,
-      top_k: -1,
-      seed: null,
-      stop: null,
-      n: null,
-      max_tokens: null,
-    };
-    await post("/v1/completions", {
-      prompt: "a",
-      ...nulls,
-      stream: null,
-      stream_options: null,
-      logprobs: null,
-    });
-    const { signal: _, ...options } = model.asked[0].options;
-    expect(options).toEqual({
-      maxTokens: 16,
-      temperature: 1,
-      topK: 0,
-      topP: 1,
-      minP: 0,
-      repetitionPenalty: 1,
-      seed: undefined,
-      stop: undefined,
-      ignoreEos: false,
-    });
   });
 
   it.each([
@@ -181,11 +121,31 @@ describe("completions", () => {
   it("streams several choices with their indexes", async () => {
     const { post } = fakeService(fakeModel({ reply: "{seed}" }));
     const response = await post("/v1/completions", { prompt: "a", n: 3, seed: 5, stream: true });
-    const texts = ["", "", ""];
-    for (const frame of framesOf(await response.text()) as { choices: { index: number; text: string }[] }[]) {
-      for (const { index, text } of frame.choices) texts[index] += text;
-    }
-    expect(texts).toEqual(["5", "6", "7"]);
+    const frames = framesOf(await response.text()) as { choices: { index: number; text: string }[] }[];
+    expect(frames.map(({ choices }) => choices.map(({ index, text }) => [index, text])[0])).toEqual([
+      [0, "5"],
+      [1, "6"],
+      [2, "7"],
+      [0, ""],
+      [1, ""],
+      [2, ""],
+    ]);
+  });
+
+  it("returns the best n of best_of", async () => {
+    const { post, model } = fakeService(fakeModel({ reply: "{seed}" }));
+    const response = await post("/v1/completions", { prompt: ["a", "b"], n: 2, best_of: 5, seed: 1 });
+    const { choices } = (await response.json()) as { choices: { index: number; text: string }[] };
+    expect(choices.map(({ index, text }) => [index, text])).toEqual([
+      [0, "4"],
+      [1, "5"],
+      [2, "4"],
+      [3, "5"],
+    ]);
+    expect(model.asked.map(({ options }) => [options.n, options.bestOf])).toEqual([
+      [2, 5],
+      [2, 5],
+    ]);
   });
 
   it("does not mind the content type, as curl -d sends a form's", async () => {
@@ -204,7 +164,7 @@ describe("chat completions", () => {
       object: "chat.completion",
       created: expect.any(Number),
       model: "fake",
-      system_fingerprint: "fp_fake",
+      system_fingerprint: model.requestFingerprint(),
       choices: [
         {
           index: 0,
@@ -261,10 +221,15 @@ describe("errors", () => {
     ["/v1/completions", { prompt: ["a", []] }, "invalid_value", "prompt[1]"],
     ["/v1/completions", { prompt: [[1], [-1]] }, "invalid_value", "prompt[1][0]"],
     ["/v1/completions", { echo: true }, "unsupported_parameter", "echo"],
-    ["/v1/completions", { logprobs: 0 }, "unsupported_parameter", "logprobs"],
-    ["/v1/completions", { best_of: 2 }, "unsupported_parameter", "best_of"],
     ["/v1/completions", { suffix: "x" }, "unsupported_parameter", "suffix"],
-    ["/v1/completions", { presence_penalty: 0.1 }, "unsupported_parameter", "presence_penalty"],
+    ["/v1/completions", { stop_token_ids: [5] }, "unsupported_parameter", "stop_token_ids"],
+    ["/v1/completions", { n_predict: 5 }, "unsupported_parameter", "n_predict"],
+    ["/v1/completions", { top_logprobs: 1 }, "unsupported_parameter", "top_logprobs"],
+    ["/v1/completions", { logprobs: true }, "invalid_type", "logprobs"],
+    ["/v1/completions", { logprobs: 21 }, "invalid_value", "logprobs"],
+    ["/v1/completions", { n: 3, best_of: 2 }, "invalid_value", "best_of"],
+    ["/v1/completions", { best_of: 2, stream: true }, "invalid_value", "best_of"],
+    ["/v1/completions", { prompt: ["a", "b"], best_of: 9 }, "invalid_value", "best_of"],
     ["/v1/completions", { grammar: "root ::= x" }, "unsupported_parameter", "grammar"],
     ["/v1/chat/completions", {}, "missing_required_parameter", "messages"],
     ["/v1/chat/completions", { messages: [] }, "invalid_value", "messages"],
@@ -294,8 +259,15 @@ describe("errors", () => {
       "messages",
     ],
     ["/v1/chat/completions", { messages: user, tools: [{}] }, "unsupported_parameter", "tools"],
-    ["/v1/chat/completions", { messages: user, logprobs: true }, "unsupported_parameter", "logprobs"],
-    ["/v1/chat/completions", { messages: user, logit_bias: { 5: 1 } }, "unsupported_parameter", "logit_bias"],
+    ["/v1/chat/completions", { messages: user, best_of: 2 }, "unsupported_parameter", "best_of"],
+    ["/v1/chat/completions", { messages: user, logprobs: 1 }, "invalid_type", "logprobs"],
+    ["/v1/chat/completions", { messages: user, top_logprobs: 2 }, "invalid_value", "top_logprobs"],
+    [
+      "/v1/chat/completions",
+      { messages: user, logprobs: true, top_logprobs: 21 },
+      "invalid_value",
+      "top_logprobs",
+    ],
     [
       "/v1/chat/completions",
       { messages: user, response_format: { type: "json_object" } },
@@ -340,6 +312,8 @@ describe("errors", () => {
     const nothing = {
       echo: false,
       best_of: 1,
+      logprobs: false,
+      top_logprobs: 0,
       logit_bias: {},
       presence_penalty: 0,
       frequency_penalty: 0,
@@ -418,6 +392,32 @@ describe("errors", () => {
     expect(framesOf(await stream.text()).slice(-1)).toEqual([{ error }]);
     expect(errors).toEqual([failure, failure]);
     expect(model.live).toBe(0);
+  });
+
+  it.each([
+    ['Cannot sample the token at position 9: step "allowed-ids" leaves no token', null, "no_token_left"],
+    ['"speculation.gamma" must be an integer from 1 to 64, got 65', "speculation.gamma", "invalid_value"],
+    ['Verifier "sequoia" needs a draft law of rows, got one-hot', "verifier", "invalid_value"],
+    ['"pipeline[3].breakers" must be an array', "pipeline[3].breakers", "invalid_value"],
+  ])("400 for what only decoding can find wrong: %s", async (message, param, code) => {
+    const { post, errors } = fakeService(fakeModel({ failure: new RangeError(message), failAt: 2 }));
+    const error = { message, type: "invalid_request_error", param, code };
+    const response = await post("/v1/completions", { prompt: "a" });
+    expect([response.status, await response.json()]).toEqual([400, { error }]);
+    const stream = await post("/v1/completions", { prompt: "a", stream: true });
+    expect(framesOf(await stream.text()).slice(-1)).toEqual([{ error }]);
+    expect(errors).toEqual([]);
+  });
+
+  it("503 for memory that others hold, 500 for what names nothing of the request", async () => {
+    const status = async (failure: Error) => {
+      const { post } = fakeService(fakeModel({ failure, failAt: 0 }));
+      return (await post("/v1/completions", { prompt: "a" })).status;
+    };
+    expect(await status(new MemoryError('"temperature" of the machine'))).toBe(503);
+    expect(await status(new RangeError('"weights.blob" must be an array'))).toBe(500);
+    expect(await status(new RangeError('"constructor" must not be'))).toBe(500);
+    expect(await status(new Error('"temperature" must be lower'))).toBe(500);
   });
 
   it("a model that cannot be loaded: the loader's message, and another try at the next request", async () => {

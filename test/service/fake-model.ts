@@ -1,17 +1,28 @@
-import type { GenerateOptions, GenerateResult, Model, Piece } from "../../src/engine/model.ts";
+import type {
+  GenerateManyOptions,
+  GenerateOptions,
+  GenerateResult,
+  IndexedPiece,
+  Model,
+  Piece,
+  SpeculationSummary,
+} from "../../src/engine/model.ts";
+import { openPipeline, requestFingerprint, seedAfter } from "../../src/engine/options.ts";
+import { StopMatcher } from "../../src/engine/stop-matcher.ts";
+import type { TokenStream } from "../../src/model/tokenizer.ts";
 import { type AppOptions, createApp } from "../../src/service/app.ts";
 
 export interface FakeModel extends Model {
-  /** What each `generate` was asked, in order. */
-  readonly asked: { prompt: readonly number[]; options: GenerateOptions }[];
-  /** Generations that have begun and were not closed yet; every one must end. */
+  /** What each prompt was asked, in order. */
+  readonly asked: { prompt: readonly number[]; options: GenerateManyOptions }[];
+  /** Texts that have begun and were not closed yet; every one must end. */
   live: number;
   /** Pieces given out in all. */
   pieces: number;
 }
 
 export interface FakeOptions {
-  /** Text to decode, character by character; "{seed}" in it becomes the seed. Default "Hello, world". */
+  /** Text to decode, byte by byte; "{seed}" in it becomes the seed. Default "Hello, world". */
   reply?: string;
   contextLength?: number;
   /** Throws this instead of piece `failAt`. */
@@ -19,15 +30,30 @@ export interface FakeOptions {
   failAt?: number;
   /** Waited for before each piece. */
   before?: () => Promise<unknown>;
+  /** What drafting gave, where it is asked for. */
+  speculation?: SpeculationSummary;
 }
 
 const BOS = 256;
-const EOS = 257;
+export const EOS = 257;
+
+/** −ln of how likely token `token` was: anything that tells tokens apart. Token "z" had no chance. */
+export const logProbabilityOf = (token: number) => (token === 122 ? -Infinity : -token / 128);
+
+/** The token and those after it, the end token first. */
+export function topOf(token: number, count: number) {
+  const tokens = [EOS, token, ...Array.from({ length: 255 }, (_, i) => (token + i + 1) % 256)];
+  return tokens.slice(0, count).map((id) => ({ token: id, logProbability: logProbabilityOf(id) }));
+}
 
 /** A model whose tokens are bytes and whose answer is known; it keeps the contract of `Model`. */
-export function fakeModel(options: FakeOptions = {}): FakeModel {
-  const { contextLength = 64, reply = "Hello, world" } = options;
-  const encode = (text: string) => [BOS, ...new TextEncoder().encode(text)];
+export function fakeModel(fake: FakeOptions = {}): FakeModel {
+  const { contextLength = 64, reply = "Hello, world" } = fake;
+  const endTokens = new Set([EOS]);
+  const encode = (text: string, { special = true } = {}) => [
+    ...(special ? [BOS] : []),
+    ...new TextEncoder().encode(text),
+  ];
   const model: FakeModel = {
     name: "fake",
     architecture: "llama",
@@ -45,12 +71,12 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
       vocab: 258,
       bos: BOS,
       eos: EOS,
-      endTokens: new Set([EOS]),
+      endTokens,
       encode,
-      bytes: (token) => (token < 256 ? Uint8Array.of(token) : new Uint8Array()),
+      bytes: bytesOf,
       decode: (tokens) =>
         new TextDecoder().decode(Uint8Array.from(Array.from(tokens).filter((t) => t < 256))),
-      stream: () => ({ push: (token) => String.fromCharCode(token), end: () => "", holding: false }),
+      stream: byteStream,
     },
     open() {
       throw new Error("the service opens no sessions itself");
@@ -59,35 +85,111 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
       if (messages[0].role === "assistant") throw new Error("Conversation must begin with a user message");
       return encode(messages.map(({ role, content }) => `${role}: ${content}\n`).join(""));
     },
-    async *generate(prompt, asked = {}): AsyncGenerator<Piece, GenerateResult, void> {
+    generate() {
+      throw new Error("the service makes all its texts with generateMany");
+    },
+    async *generateMany(prompt, asked = {}): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
       if (typeof prompt === "string") throw new TypeError("the service tokenizes by itself");
       model.asked.push({ prompt, options: asked });
-      model.live++;
+      const { n = 1, bestOf = n } = asked;
+      // Of more texts than are wanted, the last ones are best.
+      const texts = Array.from({ length: n }, (_, i) => {
+        const seed = asked.seed === undefined ? 0 : seedAfter(asked.seed, bestOf - n + i);
+        return decodeText(prompt, { ...asked, seed });
+      });
+      const results: GenerateResult[] = [];
       try {
-        const stops = [asked.stop ?? []].flat();
-        const full = reply.replace("{seed}", String(asked.seed));
-        const cut = Math.min(full.length, ...stops.map((stop) => full.indexOf(stop)).filter((at) => at >= 0));
-        const room = Math.min(asked.maxTokens ?? Number.POSITIVE_INFINITY, contextLength - prompt.length);
-        const text = full.slice(0, Math.min(cut, room));
-        const tokens: number[] = [];
-        for (const character of text) {
-          if (options.before) await options.before();
-          asked.signal?.throwIfAborted();
-          if (options.failure && tokens.length === options.failAt) throw options.failure;
-          tokens.push(character.codePointAt(0)!);
-          model.pieces++;
-          yield { token: tokens.at(-1)!, text: character };
+        while (Object.keys(results).length < n) {
+          for (const [index, text] of texts.entries()) {
+            if (results[index] !== undefined) continue;
+            const step = await text.next();
+            if (step.done) results[index] = step.value;
+            else yield { index, ...step.value };
+          }
         }
-        const finishReason = text.length < cut ? "length" : "stop";
-        const timings = { prompt_ms: 0, prompt_tokens_per_second: 0, decode_ms: 0, tokens_per_second: 0 };
-        return { promptTokens: prompt, tokens, text, finishReason, timings };
+        return results;
       } finally {
-        model.live--;
+        for (const text of texts) await text.return(undefined as never);
       }
     },
+    requestFingerprint: (options = {}) =>
+      requestFingerprint(model.fingerprint, openPipeline(options, endTokens)),
     close() {},
   };
+
+  async function* decodeText(
+    prompt: readonly number[],
+    options: GenerateOptions & { seed: number },
+  ): AsyncGenerator<Piece, GenerateResult, void> {
+    model.live++;
+    try {
+      const stops = new StopMatcher([options.stop ?? []].flat());
+      const decoder = byteStream();
+      const bytes = encode(reply.replace("{seed}", String(options.seed)), { special: false });
+      const room = Math.min(options.maxTokens ?? Number.POSITIVE_INFINITY, contextLength - prompt.length);
+      const tokens: number[] = [];
+      let text = "";
+      const tell = (token: number, said: string): Piece => {
+        text += said;
+        model.pieces++;
+        const wanted = options.logProbabilities;
+        if (wanted === undefined) return { token, text: said };
+        return { token, text: said, logProbability: logProbabilityOf(token), top: topOf(token, wanted) };
+      };
+      for (const [i, token] of bytes.slice(0, room).entries()) {
+        if (fake.before) await fake.before();
+        options.signal?.throwIfAborted();
+        if (fake.failure && tokens.length === fake.failAt) throw fake.failure;
+        tokens.push(token);
+        let said = stops.push(decoder.push(token));
+        const isLast = i + 1 === Math.min(bytes.length, room);
+        if (isLast && !stops.stopped) said += stops.push(decoder.end()) + stops.end();
+        yield tell(token, said);
+        if (stops.stopped) break;
+      }
+      const finishReason = stops.stopped || bytes.length <= room ? "stop" : "length";
+      const drafts = options.prediction !== undefined || (options.draft ?? "none") !== "none";
+      return {
+        promptTokens: prompt,
+        tokens,
+        text,
+        finishReason,
+        logProbability: 0,
+        timings: { prompt_ms: 0, prompt_tokens_per_second: 0, decode_ms: 0, tokens_per_second: 0 },
+        fingerprint: model.requestFingerprint(options),
+        seed: options.seed,
+        ...(drafts && fake.speculation && { speculation: fake.speculation }),
+      };
+    } finally {
+      model.live--;
+    }
+  }
+
   return model;
+}
+
+function bytesOf(token: number): Uint8Array {
+  return token < 256 ? Uint8Array.of(token) : new Uint8Array();
+}
+
+function byteStream(): TokenStream {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  let missing = 0;
+  return {
+    push(token) {
+      if (token < 256) missing = (token & 0xc0) === 0x80 ? Math.max(0, missing - 1) : continuations(token);
+      return decoder.decode(bytesOf(token), { stream: true });
+    },
+    get holding() {
+      return missing > 0;
+    },
+    end: () => decoder.decode(),
+  };
+}
+
+/** Bytes that must follow a first byte of a character. */
+function continuations(byte: number): number {
+  return byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc0 ? 1 : 0;
 }
 
 /** An app over one fake model called "fake", and the ways the tests talk to it. */

@@ -18,6 +18,14 @@ const hostile = fc.oneof(
     1e-320,
     "NaN",
     "__proto__",
+    "suffix",
+    "block",
+    { verifier: "typical", epsilon: 0.5 },
+    { type: "content", content: "Hell" },
+    { gamma: 3 },
+    [{ step: "top-k", k: 3 }],
+    [[72, false]],
+    { 72: 1, constructor: 1 },
     "a".repeat(2000),
     "\ud800",
     "\u0000",
@@ -29,7 +37,10 @@ const hostile = fc.oneof(
 );
 const FIELDS =
   "model prompt messages stream stream_options max_tokens max_completion_tokens temperature top_k top_p min_p " +
-  "repetition_penalty seed stop ignore_eos n echo logprobs tools response_format logit_bias best_of suffix audio";
+  "repetition_penalty seed stop ignore_eos n echo logprobs tools response_format logit_bias best_of suffix audio " +
+  "top_logprobs prediction draft verifier speculation guided_choice pipeline sampler_preset bad_words " +
+  "allowed_token_ids dry_multiplier dry_sequence_breakers xtc_probability mirostat confidence_limit typical_p top_h " +
+  "dynatemp_range repeat_penalty repeat_last_n presence_penalty min_tokens no_repeat_ngram_size top_n_sigma";
 const bodies = fc.dictionary(fc.constantFrom(...FIELDS.split(" "), "other", "__proto__"), hostile);
 const paths = fc.constantFrom("/v1/completions", "/v1/chat/completions");
 

@@ -1,5 +1,6 @@
 import OpenAI from "openai";
 import { describe, expect, it } from "vitest";
+import type { SpeculationSummary } from "../../src/engine/model.ts";
 import { fakeModel, fakeService } from "./fake-model.ts";
 
 /** The official client, its requests going straight to the app. */
@@ -81,6 +82,91 @@ describe("the official openai client", () => {
       ["seed 1", "stop"],
       ["seed 2", "stop"],
     ]);
+  });
+
+  it("reads log-probabilities of a chat, in one piece and gathered from a stream", async () => {
+    const { openai } = client(fakeModel({ reply: "é!" }));
+    const ask = { model: "fake", messages, logprobs: true, top_logprobs: 2 };
+    const { choices } = await openai.chat.completions.create(ask);
+    const entries = choices[0].logprobs!.content!;
+    expect(entries.flatMap(({ bytes }) => bytes)).toEqual([...new TextEncoder().encode("é!")]);
+    expect(entries.map(({ top_logprobs }) => top_logprobs.length)).toEqual([2, 2, 2]);
+    const gathered = await openai.chat.completions.stream(ask).finalChatCompletion();
+    expect(gathered.choices[0].logprobs).toEqual(choices[0].logprobs);
+    expect(gathered.choices[0].message.content).toBe("é!");
+  });
+
+  it("reads log-probabilities of completions, each choice its own", async () => {
+    const { openai } = client(fakeModel({ reply: "no {seed}" }));
+    const ask = { model: "fake", prompt: "hi", logprobs: 1, n: 2, seed: 4 };
+    const { choices } = await openai.completions.create(ask);
+    expect(choices.map(({ text, logprobs }) => [text, logprobs!.tokens!.join("")])).toEqual([
+      ["no 4", "no 4"],
+      ["no 5", "no 5"],
+    ]);
+    const tokens: string[][] = [[], []];
+    for await (const chunk of await openai.completions.create({ ...ask, stream: true })) {
+      for (const { index, logprobs } of chunk.choices) tokens[index].push(...(logprobs?.tokens ?? []));
+    }
+    expect(tokens).toEqual(choices.map(({ logprobs }) => logprobs!.tokens));
+  });
+
+  it("gets the best of several", async () => {
+    const { openai, model } = client(fakeModel({ reply: "seed {seed}" }));
+    const ask = { model: "fake", prompt: "hi", best_of: 3, seed: 1 };
+    const { choices, usage } = await openai.completions.create(ask);
+    expect(choices.map(({ text }) => text)).toEqual(["seed 3"]);
+    expect(usage).toEqual({ prompt_tokens: 3, completion_tokens: 6, total_tokens: 9 });
+    expect(model.asked[0].options).toMatchObject({ n: 1, bestOf: 3 });
+    await expect(openai.completions.create({ ...ask, stream: true })).rejects.toMatchObject({
+      status: 400,
+      param: "best_of",
+    });
+  });
+
+  it("predicts an output, and reads what came of it", async () => {
+    const speculation: SpeculationSummary = {
+      drafter: "prediction",
+      verifier: "match",
+      reproducible: true,
+      lossless: true,
+      drafted: 9,
+      tested: 8,
+      accepted: 7,
+      targetCalls: 5,
+      tokensPerCall: 2.4,
+      acceptanceRate: 7 / 8,
+      testedAt: [5, 3],
+      acceptedAt: [4, 3],
+      ms: { draft: 0, target: 1, sample: 1 },
+    };
+    const { openai, model } = client(fakeModel({ speculation }));
+    const ask = {
+      model: "fake",
+      messages,
+      prediction: { type: "content" as const, content: [{ type: "text" as const, text: "Hello, moon" }] },
+    };
+    const { usage } = await openai.chat.completions.create(ask);
+    expect(model.asked[0].options.prediction).toBe("Hello, moon");
+    expect(usage!.completion_tokens_details).toEqual({
+      accepted_prediction_tokens: 7,
+      rejected_prediction_tokens: 2,
+      reasoning_tokens: 0,
+      audio_tokens: 0,
+    });
+    const stream = openai.chat.completions.stream({ ...ask, stream_options: { include_usage: true } });
+    const gathered = await stream.finalChatCompletion();
+    expect(gathered.usage).toEqual(usage);
+    expect(gathered.choices[0].message.content).toBe("Hello, world");
+  });
+
+  it("sends penalties and biases", async () => {
+    const { openai, model } = client();
+    const ask = { model: "fake", presence_penalty: 0.5, frequency_penalty: -0.5, logit_bias: { "72": -100 } };
+    const options = { presencePenalty: 0.5, frequencyPenalty: -0.5, logitBias: { 72: -100 } };
+    await openai.chat.completions.create({ ...ask, messages });
+    await openai.completions.create({ ...ask, prompt: "hi" });
+    expect(model.asked.map((asked) => asked.options)).toMatchObject([options, options]);
   });
 
   it("throws its own classes for our errors", async () => {

@@ -102,6 +102,17 @@ describe("in workerd", () => {
     expect(system_fingerprint).toBe(gathered.system_fingerprint);
   });
 
+  it("makes several texts of a prompt, with a draft and log-probabilities", async () => {
+    const body = { prompt: PROMPT, max_tokens: 20, seed: 3 };
+    const alone = [(await complete(body)).text, (await complete({ ...body, seed: 4 })).text];
+    const openai = new OpenAI({ apiKey: "any", baseURL: new URL("/v1", url).href });
+    const ask = { model: MODEL, ...body, n: 2, logprobs: 1, draft: "recycling" };
+    const { choices } = await openai.completions.create(ask);
+    expect(choices.map(({ text }) => text)).toEqual(alone);
+    expect(choices.map(({ logprobs }) => logprobs!.tokens!.join(""))).toEqual(alone);
+    expect((await complete({ ...body, n: 1, best_of: 2 })).status).toBe(200);
+  });
+
   it("flushes a stream token by token", async () => {
     const body = { prompt: PROMPT, max_tokens: 200, ignore_eos: true, stream: true };
     const { chunks } = await openRequest(new URL("/v1/completions", url), body).end;

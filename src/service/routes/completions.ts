@@ -1,27 +1,38 @@
 import { Hono } from "hono";
-import { choiceJobs, readOptions } from "../options.ts";
+import type { TokenEntry } from "../choice-text.ts";
+import { completionLogprobs } from "../logprobs.ts";
+import { readJobs, readOptions } from "../options.ts";
 import { readPrompts } from "../prompt.ts";
 import { type AnswerFormat, keepAlive, respond } from "../respond.ts";
-import { check, completionBody, MAX_CHOICES } from "../schemas.ts";
+import { checkCompletion, MAX_CHOICES } from "../schemas.ts";
 import { findModel, readJson, type Service, type ServiceEnv } from "../service.ts";
 
 /** `POST /v1/completions`: text or token ids in, their continuation out. */
 export function completionRoutes(service: Service) {
   return new Hono<ServiceEnv>().post("/completions", async (c) => {
-    const body = check(completionBody, await readJson(c));
+    const body = checkCompletion(await readJson(c));
     const { name, model } = await findModel(service, body.model, keepAlive(c));
-    const options = readOptions(model, body, 16);
+    const logProbabilities = body.logprobs ?? undefined;
+    const request = readOptions(model, body, { defaultMaxTokens: 16, logProbabilities });
+    const describe =
+      logProbabilities === undefined
+        ? () => null
+        : (tokens: readonly TokenEntry[]) => completionLogprobs(model.tokenizer, tokens);
     return respond(c, service, {
       model,
-      jobs: choiceJobs(readPrompts(model, body.prompt, MAX_CHOICES), body, options),
-      format: completionFormat(name, model.fingerprint),
+      jobs: readJobs(readPrompts(model, body.prompt, MAX_CHOICES), body, request),
+      format: completionFormat(name, request.fingerprint, describe),
       stream: body.stream ?? false,
       includeUsage: body.stream_options?.include_usage ?? false,
     });
   });
 }
 
-function completionFormat(model: string, fingerprint: string): AnswerFormat {
+function completionFormat(
+  model: string,
+  fingerprint: string,
+  logprobs: (tokens: readonly TokenEntry[]) => object | null,
+): AnswerFormat {
   const base = {
     id: `cmpl-${crypto.randomUUID()}`,
     object: "text_completion",
@@ -29,21 +40,26 @@ function completionFormat(model: string, fingerprint: string): AnswerFormat {
     model,
     system_fingerprint: fingerprint,
   };
-  const choice = (index: number, text: string, finish_reason: string | null) => ({
-    index,
-    text,
-    logprobs: null,
-    finish_reason,
+  const chunk = (index: number, text: string, tokens: readonly TokenEntry[], reason: string | null) => ({
+    ...base,
+    choices: [
+      { index, text, logprobs: tokens.length === 0 ? null : logprobs(tokens), finish_reason: reason },
+    ],
   });
   return {
     whole: (choices, usage) => ({
       ...base,
-      choices: choices.map(({ index, text, finish }) => choice(index, text, finish)),
+      choices: choices.map(({ index, text, tokens, finish }) => ({
+        index,
+        text,
+        logprobs: logprobs(tokens),
+        finish_reason: finish,
+      })),
       usage,
     }),
     first: () => null,
-    text: (index, text) => ({ ...base, choices: [choice(index, text, null)] }),
-    finish: (index, reason) => ({ ...base, choices: [choice(index, "", reason)] }),
+    text: (index, text, tokens) => chunk(index, text, tokens, null),
+    finish: (index, reason, tokens) => chunk(index, "", tokens, reason),
     empty: () => ({ ...base, choices: [] }),
   };
 }

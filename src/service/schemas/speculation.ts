@@ -1,0 +1,25 @@
+/** Who guesses tokens ahead, and who decides what is kept of that. */
+import * as z from "zod";
+import { DRAFTER_NAMES } from "../../decoding/drafter/registry.ts";
+import { boolean, expects, integer, oneOf, textParts } from "./values.ts";
+
+export const speculationFields = {
+  draft: oneOf(["none", ...DRAFTER_NAMES]),
+  /** OpenAI's: most of the answer, as its sender expects it. */
+  prediction: z
+    .strictObject(
+      { type: z.literal("content", expects('"content"')), content: textParts() },
+      expects('an object with type "content" and content'),
+    )
+    .nullish(),
+  /** A name, or the library's object with options; `options/speculation.ts` reads it. */
+  verifier: z.unknown().optional(),
+  speculation: z
+    .strictObject(
+      { gamma: integer(1, 64), tree: boolean(), adaptive: boolean() },
+      expects("an object with gamma, tree or adaptive"),
+    )
+    .nullish(),
+};
+
+export type SpeculationBody = z.infer<z.ZodObject<typeof speculationFields>>;

@@ -1,0 +1,58 @@
+/**
+ * Fields that would change the answer if we had them, each with the values that ask for nothing. Of other servers too: to
+ * ignore a constraint would give text that breaks it.
+ */
+export type Unsupported = Readonly<Record<string, (value: unknown) => boolean>>;
+
+const COMMON: Unsupported = {
+  add_generation_prompt: (value) => value === true,
+  audio: never,
+  chat_template: never,
+  chat_template_kwargs: isEmpty,
+  continue_final_message: isFalse,
+  echo: isFalse,
+  function_call: isChoiceOfNothing,
+  functions: isEmpty,
+  grammar: (value) => value === "",
+  guided_grammar: never,
+  guided_json: never,
+  guided_regex: never,
+  include_stop_str_in_output: isFalse,
+  json_schema: isEmpty,
+  length_penalty: (value) => value === 1,
+  modalities: (value) => Array.isArray(value) && value.length === 1 && value[0] === "text",
+  n_predict: (value) => value === -1,
+  n_probs: isZero,
+  prompt_logprobs: never,
+  response_format: (value) => (value as { type?: unknown }).type === "text",
+  samplers: never,
+  skip_special_tokens: (value) => value === true,
+  stop_token_ids: isEmpty,
+  structured_outputs: never,
+  suffix: (value) => value === "",
+  tool_choice: isChoiceOfNothing,
+  tools: isEmpty,
+  truncate_prompt_tokens: never,
+  use_beam_search: isFalse,
+  web_search_options: never,
+};
+
+export const UNSUPPORTED_IN_COMPLETIONS: Unsupported = { ...COMMON, top_logprobs: isZero };
+
+export const UNSUPPORTED_IN_CHAT: Unsupported = { ...COMMON, best_of: (value) => value === 1 };
+
+function never(): boolean {
+  return false;
+}
+function isFalse(value: unknown): boolean {
+  return value === false;
+}
+function isZero(value: unknown): boolean {
+  return value === 0;
+}
+function isEmpty(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
+}
+function isChoiceOfNothing(value: unknown): boolean {
+  return value === "none" || value === "auto";
+}
