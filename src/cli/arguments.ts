@@ -1,15 +1,13 @@
-/**
- * The command line as a command: every option known, of its kind and in range before anything is loaded.
- *
- * `parseArgs` only cuts it up: what it accepts and how it complains differs between Node, Deno and Bun.
- */
-import { parseArgs } from "node:util";
-import { samplingSettings, stopTexts } from "../engine/options.ts";
-import { expectInteger } from "../errors.ts";
+/** The command line as a command: every option known, of its kind and in range before anything is loaded. */
+import { textCounts } from "../engine/many.ts";
+import { stopTexts } from "../engine/options.ts";
+import { draftArguments } from "./draft-arguments.ts";
 import type { GenerateArguments } from "./generate.ts";
 import type { InspectArguments } from "./inspect.ts";
+import { samplingArguments, withOptionNames } from "./sampling-arguments.ts";
 import type { ServeOptions } from "./serve.ts";
-import { COMMAND_NAMES, COMMANDS, type CommandName, type Option, SAMPLING_DEFAULTS } from "./usage.ts";
+import { COMMAND_NAMES, COMMANDS, type CommandName, optionsOf } from "./usage.ts";
+import { readValues, type Values } from "./values.ts";
 
 export type Command =
   | { name: "help"; of?: CommandName }
@@ -18,10 +16,13 @@ export type Command =
   | { name: "inspect"; options: InspectArguments }
   | { name: "serve"; options: ServeOptions };
 
-/** By long name. */
-type Values = ReadonlyMap<string, string | readonly string[] | number | true>;
-
 const MOST = 2 ** 31 - 1;
+
+/** Alternatives per token that the engine tells at most. */
+const MAX_TOP = 256;
+
+/** What may be read from standard input, one of them. */
+const FILES = ["prompt-file", "prediction", "pipeline"];
 
 /**
  * Reads the arguments that follow the program's name.
@@ -39,7 +40,7 @@ export function parseCommand(args: readonly string[]): Command {
       `A command must be one of ${COMMAND_NAMES.join(", ")}, got ${got}; see edgewise --help`,
     );
   }
-  const { values, positionals } = readValues(name, rest);
+  const { values, positionals } = readValues(name, optionsOf(name), rest);
   if (values.has("help")) return { name: "help", of: name };
   expectPositionals(name, positionals);
   switch (name) {
@@ -53,71 +54,60 @@ export function parseCommand(args: readonly string[]): Command {
 }
 
 function generateArguments(values: Values): GenerateArguments {
-  const text = (name: string) => values.get(name) as string | undefined;
-  const number = (name: string) => values.get(name) as number | undefined;
   if (values.has("prompt") && values.has("prompt-file")) {
     throw new TypeError('"--prompt" and "--prompt-file" must not be given both');
   }
-  const maxTokens = number("max-tokens");
-  const stop = (values.get("stop") ?? []) as readonly string[];
+  const [first, second] = FILES.filter((name) => values.text(name) === "-");
+  if (second !== undefined) {
+    throw new TypeError(`"--${first}" and "--${second}" must not both be standard input`);
+  }
+  values.expectBeside(["logprobs"], ["json"]);
+  const { sampling, ...sources } = samplingArguments(values);
+  const { speculation, ...draft } = draftArguments(values);
+  const logProbabilities = values.integer("logprobs", 0, MAX_TOP);
   return {
-    model: text("model"),
-    prompt: text("prompt") ?? "",
-    promptFile: text("prompt-file"),
-    draft: text("draft"),
+    model: values.text("model"),
+    prompt: values.text("prompt") ?? "",
+    promptFile: values.text("prompt-file"),
     chat: values.has("chat"),
     json: values.has("json"),
     load: {
-      backend: text("backend") as "wasm" | "reference" | undefined,
-      build: text("build") as "auto" | "simd" | "relaxed" | undefined,
+      backend: values.text("backend"),
+      build: values.text("build"),
       ...contextOption(values),
     },
+    ...sources,
+    ...draft,
+    ...(values.has("n") || values.has("best-of") ? { texts: textsOption(values) } : {}),
     decode: {
-      maxTokens: maxTokens === undefined ? undefined : expectInteger("--max-tokens", maxTokens, 0, MOST),
+      maxTokens: values.integer("max-tokens", 0, MOST),
       ignoreEos: values.has("ignore-eos"),
-      stop: withOptionNames(() => stopTexts(stop)),
-      ...withOptionNames(() =>
-        samplingSettings({
-          temperature: number("temperature") ?? SAMPLING_DEFAULTS.temperature,
-          topK: number("top-k") ?? SAMPLING_DEFAULTS.topK,
-          topP: number("top-p") ?? SAMPLING_DEFAULTS.topP,
-          minP: number("min-p") ?? SAMPLING_DEFAULTS.minP,
-          repetitionPenalty: number("repetition-penalty") ?? SAMPLING_DEFAULTS.repetitionPenalty,
-          seed: number("seed"),
-        }),
-      ),
+      stop: withOptionNames(values, () => stopTexts(values.texts("stop"))),
+      ...(logProbabilities !== undefined && { logProbabilities }),
+      ...speculation,
+      ...sampling,
     },
   };
 }
 
+function textsOption(values: Values): { n: number; bestOf: number } {
+  return withOptionNames(values, () =>
+    textCounts({ n: values.number("n"), bestOf: values.number("best-of") }),
+  );
+}
+
 function serveOptions(values: Values): ServeOptions {
-  const port = values.get("port") as number | undefined;
   return {
-    model: values.get("model") as string | undefined,
-    host: values.get("host") as string | undefined,
-    port: port === undefined ? undefined : expectInteger("--port", port, 0, 65_535),
+    model: values.text("model"),
+    host: values.text("host"),
+    port: values.integer("port", 0, 65_535),
     ...contextOption(values),
   };
 }
 
 function contextOption(values: Values): { contextLength?: number } {
-  const context = values.get("context") as number | undefined;
-  return context === undefined ? {} : { contextLength: expectInteger("--context", context, 1, MOST) };
-}
-
-/** The engine checks ranges and names what is wrong as in a program: "topP" is "--top-p" here. */
-function withOptionNames<T>(check: () => T): T {
-  try {
-    return check();
-  } catch (error) {
-    if (error instanceof Error) {
-      error.message = error.message.replace(
-        /^"([a-zA-Z]+)/,
-        (_, name: string) => `"--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
-      );
-    }
-    throw error;
-  }
+  const contextLength = values.integer("context", 1, MOST);
+  return contextLength === undefined ? {} : { contextLength };
 }
 
 function expectPositionals(name: CommandName, positionals: readonly string[]): void {
@@ -126,69 +116,4 @@ function expectPositionals(name: CommandName, positionals: readonly string[]): v
   const got = positionals.length === 0 ? "nothing" : positionals.map((text) => `"${text}"`).join(" ");
   const expected = count === 0 ? "must have options only" : `must be "edgewise ${name} ${form}"`;
   throw new TypeError(`Arguments of ${name} ${expected}, got ${got}`);
-}
-
-function readValues(name: CommandName, args: readonly string[]): { values: Values; positionals: string[] } {
-  const { options } = COMMANDS[name];
-  const { tokens, positionals } = parseArgs({
-    args: [...args],
-    strict: false,
-    tokens: true,
-    options: Object.fromEntries(
-      Object.entries(options).map(([long, { short, kind }]) => [
-        long,
-        { type: kind === "flag" ? "boolean" : "string", ...(short && { short }) } as const,
-      ]),
-    ),
-  });
-  const values = new Map<string, string | string[] | number | true>();
-  for (const token of tokens) {
-    if (token.kind !== "option") continue;
-    if (!Object.hasOwn(options, token.name)) {
-      throw new TypeError(`Option "${token.rawName}" is unknown; see edgewise ${name} --help`);
-    }
-    const option = options[token.name];
-    const value = readValue(options, token);
-    if (option.kind === "texts") {
-      values.set(token.name, [...((values.get(token.name) as string[] | undefined) ?? []), value as string]);
-    } else values.set(token.name, value);
-  }
-  return { values, positionals };
-}
-
-interface OptionToken {
-  readonly name: string;
-  readonly value?: string;
-  readonly inlineValue?: boolean;
-}
-
-function readValue(options: Readonly<Record<string, Option>>, token: OptionToken): string | number | true {
-  const { kind, choices } = options[token.name];
-  const { value } = token;
-  const label = `--${token.name}`;
-  if (kind === "flag") {
-    if (value !== undefined) throw new TypeError(`"${label}" must have no value, got "${value}"`);
-    return true;
-  }
-  if (value === undefined) throw new TypeError(`"${label}" must have a value, got nothing`);
-  // A text may begin with a dash, but one that is an option's name is a value forgotten.
-  const forgotten = Object.entries(options).some(
-    ([long, { short }]) => value === `--${long}` || value === `-${short}`,
-  );
-  if (forgotten && !token.inlineValue) {
-    throw new TypeError(
-      `"${label}" must have a value, got the option "${value}"; write ${label}=${value} to mean it`,
-    );
-  }
-  if (choices !== undefined && !choices.includes(value)) {
-    throw new RangeError(`"${label}" must be one of ${choices.join(", ")}, got "${value}"`);
-  }
-  if (kind !== "integer" && kind !== "number") return value;
-  const number = Number(value);
-  if (value.trim() === "" || Number.isNaN(number) || (kind === "integer" && !Number.isInteger(number))) {
-    throw new TypeError(
-      `"${label}" must be ${kind === "integer" ? "an integer" : "a number"}, got "${value}"`,
-    );
-  }
-  return number;
 }

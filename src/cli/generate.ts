@@ -2,17 +2,17 @@
 import { readFile } from "node:fs/promises";
 import { text as readText } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
-import type {
-  DraftMethod,
-  GenerateOptions,
-  GenerateResult,
-  LoadOptions,
-  Model,
-  SpeculationSummary,
-} from "../node.ts";
+import { openPipeline } from "../engine/options.ts";
+import type { GenerateOptions, GenerateResult, LoadOptions, Model, SamplingOptions } from "../node.ts";
 import { loadModel } from "../node.ts";
+import type { DraftArguments } from "./draft-arguments.ts";
+import { breakerTokens } from "./dry-breakers.ts";
+import { statistics, summary } from "./generate-report.ts";
+import type { SamplingArguments } from "./sampling-arguments.ts";
 
-export interface GenerateArguments {
+export interface GenerateArguments
+  extends Omit<SamplingArguments, "sampling">,
+    Omit<DraftArguments, "speculation"> {
   /** Path or URL. Default: the embedded model. */
   model?: string;
   prompt: string;
@@ -23,8 +23,8 @@ export interface GenerateArguments {
   json: boolean;
   load: LoadOptions;
   decode: GenerateOptions;
-  /** A drafting method, or `model:` and a path or URL. */
-  draft?: string;
+  /** How many texts, where that was asked for. Default: one. */
+  texts?: { n: number; bestOf: number };
 }
 
 /** Where a command writes, and what interrupts it. */
@@ -34,9 +34,10 @@ export interface Terminal {
   readonly signal: AbortSignal;
 }
 
-const MODEL_PREFIX = "model:";
-
 const EMBEDDED_MODEL = fileURLToPath(new URL("../../models/edgewise-stories-q8_0.gguf", import.meta.url));
+
+/** Between two texts. */
+const RULE = `${"\u2500".repeat(40)}\n`;
 
 /**
  * Text goes to standard output and ends with a newline; one line of statistics goes to standard error. With `json` it is
@@ -46,82 +47,107 @@ const EMBEDDED_MODEL = fileURLToPath(new URL("../../models/edgewise-stories-q8_0
  */
 export async function generate(options: GenerateArguments, terminal: Terminal): Promise<void> {
   const { signal } = terminal;
-  const prompt = options.promptFile === undefined ? options.prompt : await readPrompt(options.promptFile);
+  const prompt = options.promptFile === undefined ? options.prompt : await readInput(options.promptFile);
+  const pipeline = await readPipeline(options.pipelineFile);
+  const prediction = options.predictionFile && (await readInput(options.predictionFile));
   const model = await loadModel(options.model ?? EMBEDDED_MODEL, { ...options.load, signal });
-  const draft = await openDraft(options, signal);
+  let draftModel: Model | undefined;
   try {
+    draftModel = await openDraftModel(options, signal);
     const tokens = options.chat ? model.chatPrompt([{ role: "user", content: prompt }]) : prompt;
-    const pieces = model.generate(tokens, { ...options.decode, draft, signal });
+    const decode: GenerateOptions = {
+      ...options.decode,
+      ...withBreakers(model, options),
+      ...(pipeline && { pipeline }),
+      draft: draftModel ?? options.draft,
+      prediction,
+      signal,
+    };
+    const out = options.json ? () => {} : terminal.out;
+    const results =
+      options.texts === undefined
+        ? [await printText(model.generate(tokens, decode), out)]
+        : await printTexts(model.generateMany(tokens, { ...decode, ...options.texts }), options.texts.n, out);
     if (options.json) {
-      terminal.out(`${JSON.stringify(summary(model, await finish(pieces)))}\n`);
-      return;
-    }
-    const result = await finish(pieces, (text) => terminal.out(text));
-    if (!result.text.endsWith("\n")) terminal.out("\n");
-    terminal.error(`${statistics(model, result, options.decode)}\n`);
+      terminal.out(`${JSON.stringify(summary(model, results, options.texts !== undefined))}\n`);
+    } else terminal.error(`${statistics(model, results, decode.temperature === 0)}\n`);
   } finally {
     model.close();
-    if (typeof draft === "object") draft.close();
+    draftModel?.close();
   }
 }
 
-async function openDraft(
-  { draft, load }: GenerateArguments,
+async function openDraftModel(
+  { draftModel, load }: GenerateArguments,
   signal: AbortSignal,
-): Promise<DraftMethod | Model | undefined> {
-  if (draft === undefined || !draft.startsWith(MODEL_PREFIX)) return draft as DraftMethod | undefined;
-  return loadModel(draft.slice(MODEL_PREFIX.length), { ...load, contextLength: undefined, signal });
+): Promise<Model | undefined> {
+  if (draftModel === undefined) return undefined;
+  return loadModel(draftModel, { ...load, contextLength: undefined, signal });
 }
 
-async function readPrompt(path: string): Promise<string> {
+async function readInput(path: string): Promise<string> {
   return path === "-" ? readText(process.stdin) : readFile(path, "utf8");
 }
 
-async function finish(
-  pieces: ReturnType<Model["generate"]>,
-  onText?: (text: string) => void,
-): Promise<GenerateResult> {
-  for (;;) {
-    const step = await pieces.next();
-    if (step.done) return step.value;
-    onText?.(step.value.text);
+/** The steps in a file, checked before a model is loaded for them. */
+async function readPipeline(path: string | undefined): Promise<SamplingOptions["pipeline"]> {
+  if (path === undefined) return undefined;
+  const json = await readInput(path);
+  try {
+    const pipeline = JSON.parse(json);
+    openPipeline({ pipeline });
+    return pipeline;
+  } catch (error) {
+    if (error instanceof Error) error.message = `Cannot read "${path}": ${error.message}`;
+    throw error;
   }
 }
 
-/** What `--json` prints; names as in OpenAI's API. */
-function summary(model: Model, result: GenerateResult) {
-  return {
-    prompt_tokens: result.promptTokens,
-    tokens: result.tokens,
-    text: result.text,
-    finish_reason: result.finishReason,
-    timings: { load_ms: model.loadMs, ...result.timings },
-    backend: model.backend,
-    build: model.build,
-    ...(result.speculation && { speculation: speculation(result.speculation) }),
-  };
+function withBreakers(model: Model, { dryBreakers, decode }: GenerateArguments): SamplingOptions {
+  if (dryBreakers === undefined || decode.dry === undefined) return {};
+  return { dry: { ...decode.dry, breakers: breakerTokens(model.tokenizer, dryBreakers) } };
 }
 
-function speculation(summary: SpeculationSummary) {
-  return {
-    drafter: summary.drafter,
-    verifier: "match",
-    drafted: summary.drafted,
-    accepted: summary.accepted,
-    target_calls: summary.targetCalls,
-    tokens_per_call: summary.tokensPerCall,
-    acceptance_rate: summary.acceptanceRate,
-  };
+/** Prints a text as it comes, and ends it with a newline. */
+async function printText(
+  pieces: ReturnType<Model["generate"]>,
+  out: (text: string) => void,
+): Promise<GenerateResult> {
+  for (;;) {
+    const step = await pieces.next();
+    if (step.done) {
+      if (!step.value.text.endsWith("\n")) out("\n");
+      return step.value;
+    }
+    out(step.value.text);
+  }
 }
 
-function statistics(model: Model, result: GenerateResult, { temperature, seed }: GenerateOptions): string {
-  const { prompt_ms, prompt_tokens_per_second, decode_ms, tokens_per_second } = result.timings;
-  const time = (ms: number) => (ms < 10_000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(1)} s`);
-  return [
-    `${model.name} on ${[model.backend, model.build].filter(Boolean).join(" ")}: loaded in ${time(model.loadMs)}`,
-    `prompt ${result.promptTokens.length} tokens in ${time(prompt_ms)} (${prompt_tokens_per_second.toFixed(1)}/s)`,
-    `${result.tokens.length} tokens in ${time(decode_ms)} (${tokens_per_second.toFixed(1)}/s)`,
-    `finish: ${result.finishReason}`,
-    ...(temperature === 0 ? [] : [`seed ${seed}`]),
-  ].join("; ");
+/** Prints the first text as it comes; the others come at the same time, and are printed after it. */
+async function printTexts(
+  pieces: ReturnType<Model["generateMany"]>,
+  n: number,
+  out: (text: string) => void,
+): Promise<readonly GenerateResult[]> {
+  const texts = Array.from({ length: n }, () => "");
+  const printRest = () => {
+    const ended = texts.map((text) => (text.endsWith("\n") ? text : `${text}\n`));
+    out([ended[0].slice(texts[0].length), ...ended.slice(1)].join(RULE));
+  };
+  try {
+    for (;;) {
+      const step = await pieces.next();
+      if (step.done) {
+        printRest();
+        return step.value;
+      }
+      const { index, text } = step.value;
+      texts[index] += text;
+      if (index === 0) out(text);
+    }
+  } catch (error) {
+    // At Ctrl-C too: it was said.
+    if (texts.some((text) => text !== "")) printRest();
+    throw error;
+  }
 }

@@ -148,7 +148,8 @@ function memoryOf(
     weights,
     working,
     context,
-    context_per_1000_positions: session(2000) - session(1000),
+    // Sessions take whole pages: so many that the last does not count.
+    context_per_1000_positions: Math.round((session(1_000_000) - session(0)) / 1000),
     total: weights + working + context,
   };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type Command, parseCommand } from "../../src/cli/arguments.ts";
-import { COMMAND_NAMES, COMMANDS, helpText } from "../../src/cli/usage.ts";
+import { COMMAND_NAMES, COMMANDS, helpText, optionsOf } from "../../src/cli/usage.ts";
 
 type Generate = Extract<Command, { name: "generate" }>["options"];
 
@@ -37,9 +37,9 @@ describe("parseCommand", () => {
   });
 
   it("has the defaults that the help tells", () => {
-    const { decode, model, prompt, json, chat } = generate();
-    const { seed, ...sampling } = decode;
-    expect(sampling).toEqual({
+    const { decode, model, prompt, json, chat, texts, draft } = generate();
+    expect(decode).toEqual({
+      seed: undefined,
       temperature: 0.8,
       topK: 40,
       topP: 0.95,
@@ -50,8 +50,7 @@ describe("parseCommand", () => {
       ignoreEos: false,
     });
     expect([model, prompt, json, chat]).toEqual([undefined, "", false, false]);
-    expect(Number.isSafeInteger(seed)).toBe(true);
-    expect(generate().decode.seed).not.toBe(seed);
+    expect([texts, draft]).toEqual([undefined, undefined]);
     for (const value of ["0.8", "40", "0.95", "0.05", "1"]) {
       expect(helpText("generate")).toContain(`(default: ${value})`);
     }
@@ -69,6 +68,16 @@ describe("parseCommand", () => {
     [["-p", "line\nline\u{1f600}"], "line\nline\u{1f600}"],
   ])("takes the prompt of %j as it is", (args, prompt) => {
     expect(generate(...args).prompt).toBe(prompt);
+  });
+
+  it("reads how many texts are asked for", () => {
+    expect(generate("--n", "3", "-n", "7")).toMatchObject({
+      texts: { n: 3, bestOf: 3 },
+      decode: { maxTokens: 7 },
+    });
+    expect(generate("--best-of", "4").texts).toEqual({ n: 1, bestOf: 4 });
+    expect(generate("--n", "2", "--best-of", "4").texts).toEqual({ n: 2, bestOf: 4 });
+    expect(generate("--json", "--logprobs", "0").decode.logProbabilities).toBe(0);
   });
 
   it("reads inspect and serve", () => {
@@ -130,6 +139,15 @@ describe("parseCommand", () => {
     ],
     ["generate --stop=", '"--stop[0]" must not be empty'],
     [`generate${" --stop a".repeat(17)}`, '"--stop" must have at most 16 texts, got 17'],
+    ["generate --n 0", '"--n" must be an integer from 1 to 64, got 0'],
+    ["generate --n 3 --best-of 2", '"--best-of" must be an integer from 3 to 64, got 2'],
+    ["generate --json --logprobs 257", '"--logprobs" must be an integer from 0 to 256, got 257'],
+    ["generate --logprobs 2", '"--logprobs" needs "--json" beside it'],
+    ["generate -f - --pipeline -", '"--prompt-file" and "--pipeline" must not both be standard input'],
+    [
+      "generate --temp --top-p 1",
+      '"--temp" must have a value, got the option "--top-p"; write --temp=--top-p to mean it',
+    ],
     ["generate --backend gpu", '"--backend" must be one of wasm, reference, got "gpu"'],
     ["generate --build fast", '"--build" must be one of auto, simd, relaxed, got "fast"'],
     ["generate --context 0", '"--context" must be an integer from 1 to 2147483647, got 0'],
@@ -149,8 +167,24 @@ describe("helpText", () => {
   it("lists the commands, and every option of each", () => {
     for (const name of COMMAND_NAMES) {
       expect(helpText()).toContain(COMMANDS[name].summary);
-      for (const option of Object.keys(COMMANDS[name].options))
-        expect(helpText(name)).toContain(`--${option}`);
+      for (const option of Object.keys(optionsOf(name))) expect(helpText(name)).toContain(`--${option}`);
+    }
+  });
+
+  it("groups the options of generate by theme", () => {
+    const titles = helpText("generate")
+      .split("\n")
+      .filter((line) => /^[A-Z]\w+$/.test(line));
+    expect(titles).toEqual(["Prompt", "Sampling", "Speculation", "Output", "Model"]);
+  });
+
+  it("names every alias once at most, and none that is an option", () => {
+    for (const name of COMMAND_NAMES) {
+      const options = optionsOf(name);
+      const names = Object.entries(options).flatMap(([long, { aliases = [] }]) => [long, ...aliases]);
+      expect(new Set(names).size).toBe(names.length);
+      const total = COMMANDS[name].groups.reduce((sum, group) => sum + Object.keys(group.options).length, 0);
+      expect(Object.keys(options).length).toBe(total);
     }
   });
 

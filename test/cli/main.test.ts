@@ -52,6 +52,8 @@ describe.skipIf(!isBuilt)("edgewise generate", () => {
       },
       backend: "wasm",
       build: expect.stringMatching(/^(simd|relaxed)$/),
+      seed: 1,
+      fingerprint: expect.stringMatching(/^[0-9a-f]{16}$/),
     });
     expect(result.tokens.length).toBe(30);
   });
@@ -186,6 +188,11 @@ describe.skipIf(!isBuilt)("edgewise", () => {
       code: 2,
       out: "",
       error: 'edgewise: "--top-k" must be an integer, got "x"\n',
+    });
+    expect(await edgewise(["generate", "--xtc-probability", "0.5", "--xtc-threshold", "2"])).toMatchObject({
+      code: 2,
+      out: "",
+      error: 'edgewise: "--xtc-threshold" must be a number from 0 to 1, got 2\n',
     });
   });
 
