@@ -14,6 +14,8 @@ import {
   type Rows,
   type Session,
 } from "../../src/index.ts";
+import { type Pair, randomPair } from "../engine/on-off.ts";
+import { createRandom } from "../support/random.ts";
 
 /** Models by name; sampled tokens and all rows of each are hashed, with every build that `modules` has. */
 export interface BitsInput {
@@ -32,6 +34,12 @@ export interface ModelBits {
   sampled: string;
   /** log Σ exp and softmax of the rows. */
   probabilities: string;
+  /** Texts of random requests, and the same requests with speculation of all kinds; must be equal. */
+  plain: string;
+  drafted: string;
+  /** Rows of a tree, and of its paths one by one; must be equal. */
+  tree: string;
+  treeByPaths: string;
 }
 
 /** By build, then by model. "reference" is the backend in plain TypeScript, which has other bits than the kernels. */
@@ -41,11 +49,12 @@ export type Bits = Readonly<Record<string, Readonly<Record<string, ModelBits>>>>
 interface Extent {
   readonly rows: number;
   readonly tokens: number;
+  readonly pairs: number;
 }
 
-const KERNELS: Extent = { rows: 101, tokens: 60 };
+const KERNELS: Extent = { rows: 101, tokens: 60, pairs: 40 };
 /** A hundred times slower. */
-const REFERENCE: Extent = { rows: 21, tokens: 8 };
+const REFERENCE: Extent = { rows: 21, tokens: 8, pairs: 1 };
 
 /** Every width that a kernel treats in its own way; repeated until the sequence ends. */
 const CHUNKS = [1, 2, 3, 4, 5, 7, 8, 9, 33];
@@ -97,7 +106,12 @@ async function bitsOfModel(model: Model, backend: Backend, extent: Extent): Prom
   const after = copy(await session.forward(tokens.slice(half), length - half));
   const inChunks = await rowsInSteps(session, tokens, CHUNKS);
   const oneByOne = await rowsInSteps(session, tokens, [1]);
+  session.truncate(half);
+  const tree = copy(await session.forward(TREE_TOKENS, TREE_TOKENS.length, TREE_PARENTS));
+  session.truncate(half);
+  const treeByPaths = await rowsByPaths(session);
   session.close();
+  const pairs = await pairsOf(model, extent.pairs);
   return {
     rows: await hash(rows),
     rowsInChunks: await hash(inChunks),
@@ -106,7 +120,35 @@ async function bitsOfModel(model: Model, backend: Backend, extent: Extent): Prom
     greedy: await hashOfTexts(model, [{ temperature: 0 }], extent.tokens),
     sampled: await hashOfTexts(model, SAMPLINGS, extent.tokens),
     probabilities: await hash(await probabilities(backend, rows)),
+    plain: await hashOfJson(pairs.map(({ plain }) => [plain.tokens, plain.text, plain.error])),
+    drafted: await hashOfJson(pairs.map(({ drafted }) => [drafted.tokens, drafted.text, drafted.error])),
+    tree: await hash(tree),
+    treeByPaths: await hash(treeByPaths),
   };
+}
+
+const TREE_TOKENS = [30, 31, 32, 33, 34, 35, 36, 37, 38, 39];
+const TREE_PARENTS = [-1, 0, 0, 1, 1, 2, 3, 3, 6, 8];
+
+/** The row of each node, computed as the end of a text. */
+async function rowsByPaths(session: Session): Promise<Float32Array[]> {
+  const start = session.length;
+  const rows: Float32Array[] = [];
+  for (const node of TREE_TOKENS.keys()) {
+    const path: number[] = [];
+    for (let at = node; at >= 0; at = TREE_PARENTS[at]) path.unshift(TREE_TOKENS[at]);
+    rows.push(...copy(await session.forward(path)));
+    session.truncate(start);
+  }
+  return rows;
+}
+
+/** The model is its own draft model here: the drafters that run none are no different for that. */
+async function pairsOf(model: Model, count: number) {
+  const random = createRandom(99);
+  const pairs: Pair[] = [];
+  while (pairs.length < count) pairs.push(await randomPair(model, [model], random));
+  return pairs;
 }
 
 async function rowsInSteps(session: Session, tokens: readonly number[], steps: readonly number[]) {
@@ -151,7 +193,11 @@ async function hashOfTexts(
       break;
     }
   }
-  return sha256(new TextEncoder().encode(JSON.stringify(texts)));
+  return hashOfJson(texts);
+}
+
+function hashOfJson(value: unknown): Promise<string> {
+  return sha256(new TextEncoder().encode(JSON.stringify(value)));
 }
 
 /** Of the values' bytes, little-endian on every platform that runs this. */

@@ -103,10 +103,16 @@ describe("same bits", () => {
     });
   });
 
+  it.each(MODEL_NAMES)("do not depend on drafts, nor on trees, for %s", (name) => {
+    const { plain, drafted, tree, treeByPaths } = golden.kernels[name];
+    expect({ drafted, treeByPaths }).toEqual({ drafted: plain, treeByPaths: tree });
+  });
+
   it("differ between weight formats, so that the hashes are of something", () => {
     const hashes = MODEL_NAMES.flatMap((name) => {
-      const { rows, greedy, sampled, probabilities } = golden.kernels[name];
-      return [rows, greedy, sampled, probabilities];
+      // Tokens may be the same: formats that keep enough bits say the same.
+      const { rows, probabilities, tree } = golden.kernels[name];
+      return [rows, probabilities, tree];
     });
     expect(new Set(hashes).size).toBe(hashes.length);
   });
@@ -172,7 +178,7 @@ describe("the relaxed build", () => {
       const suites = ["test/backend", "test/engine/speculation.test.ts"];
       const { stdout } = await promisify(execFile)(
         RUNTIMES["Node 24"][0],
-        [join(ROOT, "node_modules/vitest/vitest.mjs"), "run", "--reporter=json", ...suites],
+        [join(ROOT, "node_modules/vitest/vitest.mjs"), "run", "--reporter=json", "-t", "relaxed", ...suites],
         {
           cwd: ROOT,
           maxBuffer: 1 << 28,
@@ -189,7 +195,7 @@ describe("the relaxed build", () => {
         );
       expect(passed.length).toBeGreaterThan(150);
     },
-    RUN_MS,
+    2 * RUN_MS,
   );
 });
 
