@@ -1,0 +1,100 @@
+/**
+ * What a step does with whole rows, behind an interface: `referenceKernels` is the definition, in f64; other executors
+ * hold rows where they compute. Rows live until the step that made them ends.
+ *
+ * Rows are (vocab), hold no NaN and no +∞, and −∞ for what is impossible. Sums run in order of id.
+ */
+import type { SummaryGroup } from "../program.ts";
+
+/** Numbers read off one row, z / temperature; those whose group was not asked for are missing. */
+export interface Summary {
+  readonly vocab: number;
+  /** Not divided by the temperature. */
+  readonly top: number;
+  /** The lowest id that has it. */
+  readonly argmax: number;
+  /** Tokens above −∞. */
+  readonly count?: number;
+  readonly mean?: number;
+  readonly deviation?: number;
+  readonly logPartition?: number;
+  readonly entropy?: number;
+  readonly squareEntropy?: number;
+  readonly maxProbability?: number;
+  readonly minProbability?: number;
+  /** Largest less second largest probability. */
+  readonly margin?: number;
+  readonly probabilityDeviation?: number;
+  readonly probabilityKurtosis?: number;
+}
+
+/** scale · z + offset. In `lin`, of a scale that is not above 0 and z = −∞ nothing. */
+export interface Scaled<R> {
+  readonly row: R;
+  readonly scale: number;
+  readonly offset: number;
+}
+
+/** A token is in if its value is above the floor, or at it and its id is at most `last`. */
+export interface Floor {
+  readonly value: number;
+  readonly last: number;
+}
+
+/** A bound of a program with its numbers filled in; `words` have bit id mod 32 of word ⌊id / 32⌋ for those that are in. */
+export type ResolvedBound<R> =
+  | { readonly kind: "floor"; readonly row: R; readonly floor: Floor }
+  | { readonly kind: "mask"; readonly words: Uint32Array };
+
+/** Sums for matching, of token weights wᵢ ∝ Pᵢ·exp(α·dᵢ), at each α: first w, then w·d, then w·d². */
+export interface Tilt {
+  /** ln Σ w, where P sums to 1. */
+  readonly logMass: number;
+  /** Mean and variance of d under the tilted law. */
+  readonly mean: number;
+  readonly variance: number;
+}
+
+/** Divergences of a pair of small rows. */
+export interface MatchTargets {
+  /** KL(expert ‖ anti). */
+  readonly forward: number;
+  /** KL(anti ‖ expert). */
+  readonly backward: number;
+}
+
+export interface RowKernels<R> {
+  /** Takes a row that was checked: `take` may view it, it will not change while the step runs. */
+  take(row: ArrayLike<number>, vocab: number): R;
+  /** Σ (scale·z + offset), −∞ outside of the bounds. */
+  lin(vocab: number, terms: readonly Scaled<R>[], bounds: readonly (readonly ResolvedBound<R>[])[]): R;
+  /** ln Σ exp(scale·z + offset). */
+  mix(vocab: number, terms: readonly Scaled<R>[]): R;
+  /** z + scale · values at `ids`, which may repeat. */
+  scatter(row: R, ids: ArrayLike<number>, values: ArrayLike<number>, scale: number): R;
+  /** ln Σᵢ W[i, j]·exp(scale·zᵢ + offset), W by rows. */
+  project(
+    term: Scaled<R>,
+    vocab: number,
+    offsets: ArrayLike<number>,
+    ids: ArrayLike<number>,
+    values: ArrayLike<number>,
+  ): R;
+  /** z[ids[j]], −∞ where that is −1. */
+  gather(row: R, ids: ArrayLike<number>): R;
+  summary(row: R, temperature: number, groups: ReadonlySet<SummaryGroup>): Summary;
+  /** The floor of the k largest. */
+  topK(row: R, k: number): Floor;
+  /** The floor of the most likely whose probabilities, those of z / temperature, reach p. */
+  topP(row: R, temperature: number, partition: number, p: number): Floor;
+  /** Tokens with a larger logit, or the same and a lower id. */
+  rank(row: R, token: number): number;
+  at(row: R, token: number): number;
+  distance(a: R, b: R): { readonly kl: number; readonly l1: number };
+  /** Divergences over the tokens that all rows have. */
+  matchTargets(base: R, expert: R, anti: R): MatchTargets;
+  /** `count` tilted laws at α = start, start + step, …; d = expert − anti, over the same tokens. */
+  tilt(base: R, expert: R, anti: R, start: number, step: number, count: number): readonly Tilt[];
+  /** (vocab) the row as numbers. */
+  read(row: R): Float64Array | Float32Array;
+}

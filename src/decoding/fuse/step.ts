@@ -1,0 +1,123 @@
+/**
+ * step: one position of a plan. Starts from the result and asks backwards for what it needs, each instruction once.
+ *
+ * A row that is not there yet does not stop the step: it goes on as far as it can, and then tells in `needs` which rows
+ * are next. So a route that did not choose a model never asks for it, a weight of 0 neither, and rows that do not
+ * depend on each other are asked for together.
+ */
+import { checkContext, type FuseAudit, type FuseContext, type FuseState } from "./context.ts";
+import type { RowKernels, Summary } from "./kernels/kernels.ts";
+import type { Id, Program } from "./program.ts";
+import { checkRow, type SourceRow } from "./rows.ts";
+import { auditOf } from "./run/audit.ts";
+import { computeMatch, computeNumber } from "./run/numbers.ts";
+import { MISSING, type Missing, Results } from "./run/results.ts";
+import { computeFloor, computeRow } from "./run/rows.ts";
+
+export type RowsByName = Readonly<Record<string, SourceRow>>;
+
+export interface Fused {
+  /** (vocab) logits; not normalised. */
+  readonly row: Float64Array | Float32Array;
+  /** For the next step. */
+  readonly state: FuseState;
+  /** If it was asked for. */
+  readonly audit?: FuseAudit;
+}
+
+/**
+ * @example
+ * ```ts
+ * const step = new Step(program, referenceKernels, { step: 0 });
+ * while (step.needs.length > 0) step.provide(await rowsOf(step.needs));
+ * const { row, state } = step.finish();
+ * ```
+ */
+export class Step<R> {
+  readonly #program: Program;
+  readonly #results: Results<R>;
+  readonly #withAudit: boolean;
+
+  /** @throws {TypeError | RangeError} If the context does not have what the plan declares. */
+  constructor(program: Program, kernels: RowKernels<R>, context: FuseContext = {}) {
+    this.#program = program;
+    this.#results = new Results(program, kernels, checkContext(program, context), compute);
+    this.#withAudit = context.audit === true;
+    this.#results.demand(program.result);
+  }
+
+  /** Names of the rows it waits for; none: `finish` can be called. */
+  get needs(): readonly string[] {
+    return [...this.#results.needs].sort((a, b) => a - b).map((source) => this.#program.sources[source].name);
+  }
+
+  /**
+   * Takes rows by name, as far as they are needed.
+   *
+   * @throws {TypeError | RangeError} If a name is none of the plan's, or a row is not one; the message names the source.
+   */
+  provide(rows: RowsByName): void {
+    const { sources } = this.#program;
+    const names = sources.map(({ name }) => name);
+    const unknown = Object.keys(rows).find((name) => !names.includes(name));
+    if (unknown !== undefined) {
+      throw new RangeError(`"rows" must be of ${names.join(", ")}, got "${unknown.slice(0, 64)}"`);
+    }
+    const { needs } = this.#results;
+    for (;;) {
+      const given = [...needs].filter((source) => Object.hasOwn(rows, names[source]));
+      if (given.length === 0) return;
+      for (const source of given) this.#results.take(source, checkRow(sources[source], rows[names[source]]));
+      this.#results.demand(this.#program.result);
+    }
+  }
+
+  /** @throws {RangeError} If a row is missing, or no token is left. */
+  finish(): Fused {
+    const row = this.#results.demand(this.#program.result) as R | Missing;
+    if (row === MISSING) throw new RangeError(`Cannot fuse: the row of source "${this.needs[0]}" is missing`);
+    const { kernels, memory } = this.#results;
+    const { top } = kernels.summary(row, 1, new Set());
+    if (!Number.isFinite(top)) throw new RangeError("Cannot fuse: the plan leaves no token above −∞");
+    const fused = { row: kernels.read(row), state: { memory: [...memory] } };
+    return this.#withAudit ? { ...fused, audit: auditOf(this.#results) } : fused;
+  }
+}
+
+function compute<R>(results: Results<R>, id: Id): unknown {
+  const instruction = results.program.instructions[id];
+  switch (instruction.op) {
+    case "source":
+    case "dense":
+    case "lin":
+    case "mix":
+    case "scatter":
+    case "project":
+    case "gather":
+    case "route":
+      return computeRow(results, instruction, id);
+    case "minP":
+    case "topK":
+    case "topP":
+    case "relTop":
+      return computeFloor(results, instruction);
+    case "summary":
+      return summarize(results, instruction.row, instruction.temperature, id);
+    case "match":
+      return computeMatch(results, instruction);
+    default: {
+      const value = computeNumber(results, instruction);
+      if (Number.isNaN(value)) throw new RangeError(`"${instruction.path}" must be a number, got NaN`);
+      return value;
+    }
+  }
+}
+
+function summarize<R>(results: Results<R>, row: Id, temperature: number, id: Id): Summary | Missing {
+  const values = results.demand(row) as R | Missing;
+  const groups = results.program.groups.get(id)!;
+  if (values === MISSING) return MISSING;
+  const summary = results.kernels.summary(values, temperature, groups);
+  if (summary.top > -Infinity) return summary;
+  throw new RangeError(`"${results.program.instructions[row].path}" must leave a token above −∞`);
+}
