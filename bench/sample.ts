@@ -4,17 +4,24 @@
  *   node --import ./bench/register.mjs bench/sample.ts [--builds simd,relaxed] [--quick] [--json]
  *
  * V = 151,936, one thread. Rows are where the head leaves them, in Wasm memory; calls take turns with nine of them. The
- * chain is llama.cpp's (penalties over 64 tokens, top-k 40, top-p, min-p, temperature, draw). A round verifies 8 drafted
+ * chain is llama.cpp's (penalties over 64 tokens, top-k 40, top-p, min-p, temperature, draw). Draws from whole rows are what
+ * OpenAI requests ask for by default, and with "top_p": 0.9; also at V = 32,000. A round verifies 8 drafted
  * tokens against 9 target rows and as many draft rows, all of them probabilities in Wasm memory; the definition in f64
  * does the same on the same rows.
  */
 import { parseArgs } from "node:util";
-import type { Backend } from "../src/backend/backend.ts";
+import type { Backend, Floats } from "../src/backend/backend.ts";
 import { referenceRowMath } from "../src/backend/reference/row-math.ts";
 import type { Row, RowMath } from "../src/backend/row-math.ts";
 import { createWasmBackend } from "../src/backend/wasm/index.ts";
 import type { Build } from "../src/backend/wasm/instantiate.ts";
-import { createPipeline, presetSteps, type SamplingContext } from "../src/decoding/pipeline.ts";
+import {
+  createPipeline,
+  presetSteps,
+  type SamplingContext,
+  type SamplingKernels,
+  type Step,
+} from "../src/decoding/pipeline.ts";
 import { seededRandom } from "../src/decoding/verify/random.ts";
 import type { Verdict } from "../src/decoding/verify/types.ts";
 import { verify } from "../src/decoding/verify/verify.ts";
@@ -27,6 +34,7 @@ import { type Missing, print } from "./report.ts";
 import { ROOFLINE, streamingRead } from "./roofline.ts";
 
 const VOCAB = 151_936;
+const SMALL_VOCAB = 32_000;
 const GAMMA = 8;
 const ROW_BYTES = VOCAB * 4;
 const MAX_BYTES = 256 * 2 ** 20;
@@ -72,6 +80,7 @@ for (const build of options.builds.split(",") as Build[]) {
 }
 
 await compareRows();
+for (const vocab of [VOCAB, SMALL_VOCAB]) await compareDraws(vocab);
 await compareRounds();
 
 /** The chain, and what it is made of. */
@@ -109,12 +118,10 @@ async function compareRows(): Promise<void> {
       return floats;
     });
     const own = createPipeline(steps);
-    const sample = (index: number, position: number) =>
-      own.sample(backend.read(rows[index]) as Float32Array, {
-        ...context(position),
-        best: (count) =>
-          backend.top(rows[index], VOCAB, count) as ReturnType<NonNullable<SamplingContext["best"]>>,
-      });
+    const sample = (index: number, position: number) => {
+      const kernels = kernelsOf(backend, rows[index], VOCAB);
+      return own.sample(backend.read(rows[index]) as Float32Array, { ...context(position), kernels });
+    };
     candidates.push(
       {
         name: `${build}, llama.cpp chain`,
@@ -168,6 +175,85 @@ async function compareRows(): Promise<void> {
     warmupMilliseconds,
   });
   print(report, options.json);
+}
+
+/** Chains without top-k, which look at every token. */
+async function compareDraws(vocab: number): Promise<void> {
+  const bytes = vocab * 4;
+  const chains: Record<string, readonly Step[]> = {
+    "temperature 1": [],
+    "top-p 0.9": [{ step: "top-p", p: 0.9 }],
+  };
+  const rows = targets.map((row) => row.slice(0, vocab));
+  const candidates: Candidate[] = [await streamingRead(bytes)];
+  const inBackends = [...backends].map(([build, backend]) => ({
+    build,
+    backend,
+    held: rows.map((row) => {
+      const floats = backend.floats(vocab);
+      backend.write(floats, row);
+      return floats;
+    }),
+  }));
+  for (const [chain, steps] of Object.entries(chains)) {
+    const pipeline = createPipeline(steps);
+    const context = (position: number): SamplingContext => ({
+      history: [],
+      promptLength: 0,
+      position,
+      seed: 11,
+    });
+    let call = 0;
+    candidates.push({
+      name: `no kernels, ${chain}`,
+      bytes,
+      run: () => void pipeline.sample(rows[call++ % rows.length], context(call)),
+    });
+    for (const { build, backend, held } of inBackends) {
+      const own = createPipeline(steps);
+      const sample = (index: number, position: number) => {
+        const kernels = kernelsOf(backend, held[index], vocab);
+        return own.sample(backend.read(held[index]) as Float32Array, { ...context(position), kernels });
+      };
+      candidates.push({
+        name: `${build}, ${chain}`,
+        bytes,
+        check() {
+          for (let position = 0; position < 30; position++) {
+            const index = position % rows.length;
+            const { token, logProbability } = pipeline.sample(rows[index], context(position));
+            const found = sample(index, position);
+            expectEqual("token", found.token, token);
+            expectEqual("log-probability", found.logProbability, logProbability);
+          }
+        },
+        run: () => void sample(call++ % rows.length, call),
+      });
+    }
+  }
+  const comparisons: Comparison[] = [
+    speedOver(ROOFLINE, "GB/s / R"),
+    {
+      title: "speed / no kernels",
+      of: "speed",
+      baseline: (name) => (name === ROOFLINE ? undefined : `no kernels, ${name.split(", ").at(-1)}`),
+    },
+  ];
+  const report = await measure("a draw from a whole row, 1 thread", candidates, {
+    shape: `V ${grouped(vocab)}`,
+    comparisons,
+    missing,
+    warmupMilliseconds,
+  });
+  for (const { backend, held } of inBackends) for (const floats of held) backend.free(floats);
+  print(report, options.json);
+}
+
+function kernelsOf(backend: Backend, row: Floats, vocab: number): SamplingKernels {
+  return {
+    best: (count) => backend.top(row, vocab, count) as ReturnType<SamplingKernels["best"]>,
+    law: backend.lawKernels(row, vocab),
+  };
 }
 
 /** Rounds of 8 drafted tokens. */

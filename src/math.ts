@@ -42,10 +42,6 @@ const TRIG_LIMIT = 1e8;
 
 const word = new DataView(new ArrayBuffer(8));
 
-/** From here to 0 the result of exp is a normal number, and its power of two an entry of this table: 1, 1/2, 1/4, … */
-const EXP_NORMAL = -708;
-const HALVES = Float64Array.from({ length: 1023 }, (_, n) => powerOfTwo(-n));
-
 /** e^x. NaN gives NaN. */
 export function exp(x: number): number {
   if (x > EXP_OVERFLOW) return Infinity;
@@ -56,28 +52,6 @@ export function exp(x: number): number {
   // In two steps, as neither 2^1024 nor 2^-1075 is a number; the first is exact, so that the second alone rounds.
   const half = n >> 1;
   return fraction * powerOfTwo(half) * powerOfTwo(n - half);
-}
-
-/**
- * out[i] = exp(x[i] − top) for i < count, and their sum in that order; `top` is the largest x. Bit for bit what `exp`
- * gives, in a third of the time: whole rows go through here.
- */
-export function expBelow(out: Float64Array, x: Float64Array, count: number, top: number): number {
-  let sum = 0;
-  for (let i = 0; i < count; i++) {
-    const below = x[i] - top;
-    let value: number;
-    if (below > EXP_NORMAL) {
-      // Math.round, but for the time it takes: halves go up.
-      const exact = below * Math.LOG2E;
-      const n = (exact - 0.5) | 0;
-      const up = exact - n >= 0.5 ? 1 : 0;
-      value = expReduced(below, n + up) * HALVES[-(n + up)];
-    } else value = exp(below);
-    out[i] = value;
-    sum += value;
-  }
-  return sum;
 }
 
 /** exp(x) / 2^n */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { cos, exp, expBelow, log, sin } from "../src/math.ts";
+import { cos, exp, log, sin } from "../src/math.ts";
 import { createRandom } from "./support/random.ts";
 
 /** Ours is within 1 ulp of the truth and so, in today's engines, is the engine's. */
@@ -121,23 +121,4 @@ test("the bits are the same in every engine", () => {
     }
   }
   expect((hash >>> 0).toString(16)).toBe("1560ea61");
-});
-
-describe("expBelow", () => {
-  test("has the bits of exp, also between two powers of two and where the result is subnormal", () => {
-    const x = [0, -0, -1e-300, -1, -30.5, -707.9, -708, -708.1, -740, -745.2, -1e9, -1e300];
-    for (let i = 0; i < 3000; i++)
-      x.push(-i / 7, -(i + 0.5) * Math.LN2, -(i + 0.5) * Math.LN2 * (1 - 2 ** -53));
-    for (const top of [0, 3, -1e5]) {
-      const values = Float64Array.from(x, (value) => top + value);
-      const out = new Float64Array(values.length);
-      const sum = expBelow(out, values, values.length, top);
-      let expected = 0;
-      values.forEach((value, i) => {
-        expect(out[i], String(value - top)).toBe(exp(value - top));
-        expected += out[i];
-      });
-      expect(sum).toBe(expected);
-    }
-  });
 });

@@ -56,6 +56,20 @@ export function max_lanes(v: v128): f32 {
   );
 }
 
+/** Lanes 0 and 1 of an f32x4. */
+// @ts-ignore: decorator
+@inline
+export function low_f64x2(w: v128): v128 {
+  return f64x2.promote_low_f32x4(w);
+}
+
+/** Lanes 2 and 3 of an f32x4. */
+// @ts-ignore: decorator
+@inline
+export function high_f64x2(w: v128): v128 {
+  return f64x2.promote_low_f32x4(i64x2.shuffle(w, w, 1, 1));
+}
+
 /** Lane i of an i32x4 in all four lanes. */
 // @ts-ignore: decorator
 @inline

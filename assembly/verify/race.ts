@@ -13,7 +13,7 @@
  * Cost      one pass; 16 words for each 16 tokens with a chance.
  */
 import { log_f64 } from "../lib/exp";
-import { philox4 } from "./philox";
+import { philox4, set_key } from "../lib/philox";
 
 /** STAGE.gumbel of src/philox.ts. */
 const STAGE_GUMBEL: u32 = 19;
@@ -30,6 +30,7 @@ const ITEMS: usize = memory.data<u32>([0, 1, 2, 3], 16);
 
 /** −1 if no token has mass. */
 export function race(row: usize, vocab: usize, key0: u32, key1: u32, position: u32): i32 {
+  set_key(key0, key1);
   let best: i32 = -1;
   let top: f64 = 0;
   // Of 2^31 · w / top, for words without their last bit.
@@ -43,7 +44,7 @@ export function race(row: usize, vocab: usize, key0: u32, key1: u32, position: u
     );
     if (!v128.any_true(possible)) continue;
     const items = i32x4.add(i32x4.splat(<u32>(first >> 2)), v128.load(ITEMS));
-    philox4(position, STAGE_GUMBEL, items, key0, key1, WORDS);
+    philox4(position, STAGE_GUMBEL, items, WORDS);
     for (let i: usize = 0; i < 64; i += 16) {
       let lanes = may_win(v128.load(at + i), v128.load(WORDS + i), factor_f32x4);
       for (; lanes != 0; lanes &= lanes - 1) {

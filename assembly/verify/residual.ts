@@ -8,7 +8,8 @@
  * Accuracy  f64, rounded to f32 once. Equal rows under equal scales leave exactly 0.
  * Cost      one pass over both rows.
  */
-import { block_total, high_f64x2, low_f64x2 } from "./block";
+import { high_f64x2, low_f64x2 } from "../lib/lanes";
+import { block_total } from "./block";
 
 export function residual(p: usize, q: usize, out: usize, vocab: usize, p_scale: f64, q_scale: f64): f64 {
   const p_scale_f64x2 = f64x2.splat(p_scale);

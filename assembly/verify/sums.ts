@@ -10,7 +10,8 @@
  * Accuracy  f64. In f32 a sum over 150,000 tokens ends at 0.9999.
  * Cost      one pass over the row; `draw` on average half of one.
  */
-import { block_total, high_f64x2, low_f64x2 } from "./block";
+import { high_f64x2, low_f64x2 } from "../lib/lanes";
+import { block_total } from "./block";
 
 export function mass(row: usize, vocab: usize): f64 {
   let total: f64 = 0;

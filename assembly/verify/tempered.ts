@@ -12,7 +12,8 @@
  */
 import { exp_f32x4 } from "../lib/exp";
 import { row_max } from "../lib/max";
-import { block_total, high_f64x2, low_f64x2 } from "./block";
+import { high_f64x2, low_f64x2 } from "../lib/lanes";
+import { block_total } from "./block";
 import { mass } from "./sums";
 
 const MOST: f32 = 3.4028234663852886e38;

@@ -5,6 +5,7 @@
  * long as the draft has its choice. It draws by the exponential race, with noise that a drafter can share: sample-and-match
  * and Gumbel coupling are one and the same then. All others compare laws, so each row they look at is made into one.
  */
+import type { LawKernels } from "../backend/law-kernels.ts";
 import type { RowMath } from "../backend/row-math.ts";
 import { log } from "../math.ts";
 import type { Draft, Row } from "./draft.ts";
@@ -28,6 +29,7 @@ export interface DraftRows {
   readonly vocab: number;
   row(index: number): Row;
   top?(index: number, count: number): { ids: Uint32Array; logits: Float32Array };
+  law?(index: number): LawKernels;
 }
 
 /** A verifier and its options. The sampler of "match" is the text's own. */
@@ -115,7 +117,9 @@ function pathOf({ accepted, stats }: Verdict, emitted: number): Pick<Outcome, "a
 
 function rowAt(rows: DraftRows, index: number): LogitsRow {
   const { top } = rows;
-  return { values: rows.row(index), ...(top && { top: (count: number) => top.call(rows, index, count) }) };
+  // The row last: a view of it.
+  const kernels = top && { best: (count: number) => top.call(rows, index, count), law: rows.law?.(index) };
+  return { kernels, values: rows.row(index) };
 }
 
 /** The laws that the target's rows stand for, each made when it is first asked for. */

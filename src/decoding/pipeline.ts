@@ -10,8 +10,9 @@
  * Rows   NaN and −∞ have no chance; +∞ counts as the largest f32. A row of which nothing is left is an error, never a token
  *        that was forbidden.
  * Draw   by the exponential race (pipeline/race.ts), whose noise drafters and verifiers share.
- * Cost   with top-k, or greedy, a search for the best logits (`best`) and O(k + edited tokens); else a pass over the
- *        vocabulary for the row, each step on it and the race. Nothing sorts the vocabulary.
+ * Cost   with top-k, or greedy, a search for the best logits and O(k + edited tokens); else a pass over the vocabulary for
+ *        the row, each step on it and the race, most of which kernels take over (pipeline/whole-row.ts). Nothing sorts
+ *        the vocabulary.
  */
 import { expectInteger } from "../errors.ts";
 import { Fingerprint } from "../format/fingerprint.ts";
@@ -26,7 +27,7 @@ import {
 import { Occurrences } from "./pipeline/history.ts";
 import { type Planned, planOf } from "./pipeline/plan.ts";
 import { race } from "./pipeline/race.ts";
-import { type FindBest, Shortlist } from "./pipeline/shortlist.ts";
+import { type SamplingKernels, Shortlist } from "./pipeline/shortlist.ts";
 import type { Place } from "./pipeline/step.ts";
 import { kindOf, readSteps, type Step } from "./pipeline/steps.ts";
 
@@ -47,7 +48,7 @@ export {
   type PresetOptions,
   presetSteps,
 } from "./pipeline/presets.ts";
-export type { FindBest } from "./pipeline/shortlist.ts";
+export type { FindBest, SamplingKernels } from "./pipeline/shortlist.ts";
 export { STEP_NAMES, type Step, type StepName } from "./pipeline/steps.ts";
 
 /** Where in a text the row stands, and what the choice may depend on. */
@@ -62,11 +63,8 @@ export interface SamplingContext {
   readonly seed: number;
   /** (⌈vocab / 32⌉) for a step "bitmask": token id is allowed if bit id mod 32 of word ⌊id / 32⌋ is 1. */
   readonly bitmask?: Uint32Array;
-  /**
-   * Finds the largest logits of the row, as a kernel does in a fraction of the time that a walk takes here; must leave the
-   * row as it is. It changes nothing but the speed.
-   */
-  readonly best?: FindBest;
+  /** Of the row, if it lies where kernels can work on it. They change nothing but the speed. */
+  readonly kernels?: SamplingKernels;
   /** What the tokens before left behind. Needed by pipelines with memory, that is with mirostat. */
   readonly state?: PipelineState;
 }
@@ -137,7 +135,7 @@ export class Pipeline {
    * @throws {RangeError} If nothing of the row is left.
    */
   distribution(row: Row, context: SamplingContext): Distribution {
-    return normalize(this.#run(row, context));
+    return normalize(this.#run(row, context, null));
   }
 
   /**
@@ -148,7 +146,7 @@ export class Pipeline {
    */
   sample(row: Row, context: SamplingContext, top = 0): Choice {
     expectInteger("top", top, 0, 2 ** 31 - 1);
-    const candidates = this.#run(row, context);
+    const candidates = this.#run(row, context, top);
     const { ids, count } = candidates;
     const weights = candidates.weights();
     const total = candidates.total();
@@ -162,13 +160,17 @@ export class Pipeline {
     };
   }
 
-  /** What the steps leave of the row; at least one token. */
-  #run(row: Row, context: SamplingContext): Candidates {
+  /**
+   * What the steps leave of the row; at least one token.
+   *
+   * @param top The winner of the race and as many of the most likely are enough; null: all are wanted.
+   */
+  #run(row: Row, context: SamplingContext, top: number | null): Candidates {
     if (this.#candidates.vocab !== row.length) this.#candidates = new Candidates(row.length);
     const candidates = this.#candidates;
     const place = this.#place(row, context);
     const memory = this.#memory(context);
-    this.#apply(this.#shortlist.load(candidates, row, place, context.best), place, memory);
+    this.#apply(this.#shortlist.load(candidates, row, place, context.kernels, top), place, memory);
     if (candidates.count > 0) return candidates;
     // Over the whole row, to tell which step left nothing.
     candidates.load(row);

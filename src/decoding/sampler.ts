@@ -7,12 +7,19 @@
  */
 import { type Constraint, maskAfter } from "./constraint.ts";
 import type { Row } from "./draft.ts";
-import type { Choice, Distribution, Pipeline, PipelineState, SamplingContext } from "./pipeline.ts";
+import type {
+  Choice,
+  Distribution,
+  Pipeline,
+  PipelineState,
+  SamplingContext,
+  SamplingKernels,
+} from "./pipeline.ts";
 
-/** A row where it lies; `top` finds its largest logits without walking it in JavaScript. */
+/** A row where it lies, and kernels if they reach it there. */
 export interface LogitsRow {
   readonly values: Row;
-  top?(count: number): { ids: Uint32Array; logits: Float32Array };
+  readonly kernels?: SamplingKernels;
 }
 
 export interface SamplerSettings {
@@ -90,7 +97,7 @@ export class Sampler {
         seed: this.#seed,
         state,
         bitmask: this.#constraint && (maskAfter(this.#constraint, path) ?? undefined),
-        best: row.top?.bind(row),
+        kernels: row.kernels,
       });
     } finally {
       this.#history.length = emitted;

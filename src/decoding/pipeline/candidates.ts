@@ -1,4 +1,5 @@
-import { expBelow, log } from "../../math.ts";
+import { expBelow } from "../../exp-below.ts";
+import { log } from "../../math.ts";
 import type { TokenEdits } from "./edits.ts";
 
 /** (vocab) logits, one per token id. */
@@ -16,6 +17,11 @@ const LEAST_ROOM = 256;
 export function logitOf(logit: number): number {
   if (!(logit > -Infinity)) return NaN;
   return logit === Infinity ? MOST : logit;
+}
+
+/** @param mask Bit id mod 32 of word ⌊id / 32⌋; undefined: everything. */
+export function allows(mask: Uint32Array | undefined, id: number): boolean {
+  return mask === undefined || ((mask[id >>> 5] >>> (id & 31)) & 1) === 1;
 }
 
 export function bounded(logit: number): number {
@@ -78,6 +84,17 @@ export class Candidates implements TokenEdits {
     this.#reserve(tokens.length);
     this.count = 0;
     for (const token of tokens) this.#append(token, logitOfToken(token));
+  }
+
+  /**
+   * The same of a part of more candidates, that know its best logit and the sum of its weights: each weighs what it does
+   * among all.
+   */
+  loadPart(tokens: Uint32Array, logitOfToken: (token: number) => number, best: number, total: number): void {
+    this.loadLogits(tokens, logitOfToken);
+    this.#weigh(best);
+    this.#total = total;
+    this.#totalled = this.count;
   }
 
   #append(id: number, logit: number): void {
@@ -184,24 +201,29 @@ export class Candidates implements TokenEdits {
    */
   weights(): Float64Array {
     const { logits, count } = this;
-    if (!this.#weighed && count > 0) {
-      this.#top = logits[this.best()];
-      this.#total = expBelow(this.#weights, logits, count, this.#top);
-      this.#totalled = count;
-      this.#weighed = true;
-    }
+    if (!this.#weighed && count > 0) this.#weigh(logits[this.best()]);
     return this.#weights;
   }
 
-  /** Σ weights. */
+  #weigh(top: number): void {
+    this.#top = top;
+    expBelow(this.#weights, this.logits, this.count, top);
+    this.#weighed = true;
+  }
+
+  /** Σ weights: of even tokens plus that of odd ones, each in order of id. */
   total(): number {
     const weights = this.weights();
     const { count } = this;
     // Candidates go but do not come: as many as there were are those that there were.
     if (this.#totalled !== count) {
-      let total = 0;
-      for (let i = 0; i < count; i++) total += weights[i];
-      this.#total = total;
+      const { ids } = this;
+      let [even, odd] = [0, 0];
+      for (let i = 0; i < count; i++) {
+        if ((ids[i] & 1) === 0) even += weights[i];
+        else odd += weights[i];
+      }
+      this.#total = even + odd;
       this.#totalled = count;
     }
     return this.#total;

@@ -11,7 +11,8 @@
  * Max p falls and entropy rises with T, so each limit has one T. It is found by bisection, the regula falsi in between
  * (the "Illinois" rule), and lies within the limit by less than 1e-10. Steps are bounded; the same bits everywhere.
  */
-import { exp, expBelow, log } from "../../math.ts";
+import { expBelow } from "../../exp-below.ts";
+import { exp, log } from "../../math.ts";
 import type { Candidates } from "./candidates.ts";
 import type { StepKind } from "./step.ts";
 

@@ -2,13 +2,14 @@
  * Selection without sorting the vocabulary. One order everywhere: larger key first, of equal keys the lower index.
  */
 
+import { LAW_BUCKETS, lawBucket } from "../../backend/law-kernels.ts";
+
 type Keys = Float64Array | Float32Array;
 
-/** Buckets of one round of `lastOfMass`, and how far they reach below the best key: as far as most rows do. */
-const BUCKETS = 256;
+/** How far the buckets of a round of `lastOfMass` reach below the best key: as far as most rows do. */
 const REACH = 128;
 /** Few enough to sort. */
-const SMALL = 64;
+export const SMALL = 64;
 
 /**
  * Indices of the k best, in no order but that the worst of them comes first; fewer if fewer are above −∞.
@@ -65,50 +66,66 @@ function isBefore(keys: Keys, a: number, b: number): boolean {
  * @param goal At least 0; the best one is always taken.
  */
 export function lastOfMass(keys: Keys, weights: Float64Array, count: number, goal: number): number {
-  let before = 0;
-  for (let pool = everyIndex(count); ; ) {
+  return lastIn(everyIndex(count), keys, weights, 0, goal);
+}
+
+/** The same of what `boundaryBucket` leaves: all of one bucket, `before` the weight of the better ones. */
+export function lastOfPool(keys: Keys, weights: Float64Array, before: number, goal: number): number {
+  return lastIn(everyIndex(keys.length), keys, weights, before, goal);
+}
+
+function lastIn(
+  pool: Uint32Array,
+  keys: Keys,
+  weights: Float64Array,
+  weightBefore: number,
+  goal: number,
+): number {
+  let before = weightBefore;
+  for (;;) {
     const [most, least] = range(keys, pool);
     if (pool.length <= SMALL) sortBestFirst(keys, pool);
     if (pool.length <= SMALL || most === least) return walk(weights, pool, before, goal);
-    const scale = BUCKETS / Math.min(most - least, REACH);
-    const mass = new Float64Array(BUCKETS);
-    const size = new Uint32Array(BUCKETS);
+    const scale = bucketScale(most, least);
+    const mass = new Float64Array(LAW_BUCKETS);
     for (let i = 0; i < pool.length; i++) {
-      const at = bucketOf(most - keys[pool[i]], scale);
+      const at = lawBucket(most - keys[pool[i]], scale);
       // The last bucket is what remains: often most of the row.
-      if (at === BUCKETS - 1) continue;
-      mass[at] += weights[pool[i]];
-      size[at]++;
+      if (at < LAW_BUCKETS - 1) mass[at] += weights[pool[i]];
     }
-    let boundary = 0;
-    let left = pool.length;
-    while (boundary < BUCKETS - 1 && (size[boundary] === 0 || before + mass[boundary] < goal)) {
-      before += mass[boundary];
-      left -= size[boundary++];
-    }
-    pool = inBucket(keys, pool, most, scale, boundary, boundary < BUCKETS - 1 ? size[boundary] : left);
+    const boundary = boundaryBucket(mass, before, goal);
+    before = boundary.before;
+    pool = inBucket(keys, pool, most, scale, boundary.bucket);
   }
 }
 
-/** `below`: how far a key lies below the best one. */
-function bucketOf(below: number, scale: number): number {
-  return Math.min(below * scale, BUCKETS - 1) | 0;
+/** Buckets per key of one round, over keys from `least` to `most`. */
+export function bucketScale(most: number, least: number): number {
+  return LAW_BUCKETS / Math.min(most - least, REACH);
 }
 
-function inBucket(
-  keys: Keys,
-  pool: Uint32Array,
-  most: number,
-  scale: number,
-  bucket: number,
-  size: number,
-): Uint32Array {
-  const inside = new Uint32Array(size);
+/**
+ * The bucket in which the weights, best bucket first, reach `goal`, and the weight of all better ones. It is never an empty
+ * one: the first holds the best key, and those between add nothing.
+ */
+export function boundaryBucket(
+  mass: Float64Array,
+  weightBefore: number,
+  goal: number,
+): { bucket: number; before: number } {
+  let bucket = 0;
+  let before = weightBefore;
+  while (bucket < LAW_BUCKETS - 1 && before + mass[bucket] < goal) before += mass[bucket++];
+  return { bucket, before };
+}
+
+function inBucket(keys: Keys, pool: Uint32Array, most: number, scale: number, bucket: number): Uint32Array {
+  const inside = new Uint32Array(pool.length);
   let count = 0;
   for (let i = 0; i < pool.length; i++) {
-    if (bucketOf(most - keys[pool[i]], scale) === bucket) inside[count++] = pool[i];
+    if (lawBucket(most - keys[pool[i]], scale) === bucket) inside[count++] = pool[i];
   }
-  return inside;
+  return inside.subarray(0, count);
 }
 
 function everyIndex(count: number): Uint32Array {

@@ -4,6 +4,8 @@
  *     allowed-ids, or a bitmask of few tokens     these tokens
  *     edits of single tokens, then top-k          the edited tokens, and the best of the row as it came
  *     edits of single tokens, then greedy         the same with k = 1
+ *     edits of single tokens, then top-p, min-p,  with kernels, as whole-row.ts says: what these leave, or what may
+ *     or nothing, perhaps after a temperature     win the draw
  *     anything else                               the whole row
  *
  * Why it is exact. Edits (bias, penalties, DRY, forbidden tokens) and masks make of a token what they make of it among
@@ -18,19 +20,30 @@
  * order of id, hence with the same numbers. Above the largest finite f32 the list's order is not ours, as +∞ counts as
  * that; so a bound there decides nothing.
  */
-import { type Candidates, logitOf, MOST, type Row } from "./candidates.ts";
+import type { LawKernels } from "../../backend/law-kernels.ts";
+import { allows, type Candidates, logitOf, MOST, type Row } from "./candidates.ts";
 import { EditedTokens } from "./edits.ts";
 import { leadOf, type Planned } from "./plan.ts";
 import { kBest } from "./select.ts";
 import type { Place } from "./step.ts";
 import { kindOf } from "./steps.ts";
 import { isGreedy } from "./temperature.ts";
+import { WholeRow } from "./whole-row.ts";
 
 /**
  * The `count` largest logits of the row, best first, of equal ones the lower id; fewer only if no others are above −∞.
  * The row stays as it is, and where it is.
  */
 export type FindBest = (count: number) => { readonly ids: Uint32Array; readonly logits: Row };
+
+/**
+ * What kernels tell of the row, in a fraction of the time that it takes here; they leave it as it is, and where it is. They
+ * change nothing but the speed.
+ */
+export interface SamplingKernels {
+  readonly best: FindBest;
+  readonly law?: LawKernels;
+}
 
 /** Edited tokens that the first list makes room for; more hardly ever are among the best. */
 const ROOM = 64;
@@ -46,6 +59,7 @@ export class Shortlist {
   readonly #allowed: readonly number[] | undefined;
   readonly #masked: boolean;
   readonly #edits = new EditedTokens();
+  readonly #wholeRow: WholeRow;
 
   constructor(plan: readonly Planned[]) {
     this.#plan = plan;
@@ -53,14 +67,22 @@ export class Shortlist {
     const lead = plan.slice(0, this.#lead).map(({ step }) => step);
     this.#allowed = lead.find((step) => step.step === "allowed-ids")?.ids;
     this.#masked = lead.some(({ step }) => step === "bitmask");
+    this.#wholeRow = new WholeRow(plan, this.#lead);
   }
 
   /**
    * Loads what of the row can matter, perhaps nothing.
    *
+   * @param top The most likely tokens that must be there if all that follows is the draw; null: all that have a chance.
    * @returns How many steps of the plan are done with that.
    */
-  load(candidates: Candidates, row: Row, place: Place, best?: FindBest): number {
+  load(
+    candidates: Candidates,
+    row: Row,
+    place: Place,
+    kernels: SamplingKernels | undefined,
+    top: number | null,
+  ): number {
     const mask = this.#masked ? place.bitmask : undefined;
     if (this.#allowed !== undefined) {
       candidates.loadTokens(row, this.#allowed);
@@ -68,8 +90,15 @@ export class Shortlist {
     }
     const k = this.#cut();
     const count = mask === undefined ? row.length : countBits(mask);
-    if (k > 0 && count > FEW * row.length && this.#loadBest(k, candidates, row, place, mask, best)) {
+    if (k > 0 && count > FEW * row.length && this.#loadBest(k, candidates, row, place, mask, kernels?.best)) {
       return this.#lead + 1;
+    }
+    if (k === 0 && kernels?.law !== undefined && count > FEW * row.length) {
+      const { law, best } = kernels;
+      this.#edit(row, place, mask);
+      const task = { row, place, mask, edits: this.#edits, kernels: law, best, top };
+      const done = this.#wholeRow.load(candidates, task);
+      if (done >= 0) return done;
     }
     if (mask === undefined) candidates.load(row);
     else candidates.loadTokens(row, bitsOf(mask, count));
@@ -144,10 +173,6 @@ function leastOf({ logits, count }: Candidates): number {
   let least = Infinity;
   for (let i = 0; i < count; i++) least = Math.min(least, logits[i]);
   return least;
-}
-
-function allows(mask: Uint32Array | undefined, id: number): boolean {
-  return mask === undefined || ((mask[id >>> 5] >>> (id & 31)) & 1) === 1;
 }
 
 function countBits(mask: Uint32Array): number {

@@ -18,6 +18,7 @@ import {
 } from "../../../src/decoding/pipeline.ts";
 import { log } from "../../../src/math.ts";
 import { createRandom } from "../../support/random.ts";
+import { referenceKernels, wasmKernels } from "../../support/sampling-kernels.ts";
 import { context } from "./support.ts";
 
 /** What a kernel finds: sorted, NaN and −∞ left out. */
@@ -54,6 +55,7 @@ function lawOfAll(row: Float32Array, steps: readonly Step[], where: SamplingCont
 }
 
 const V = 600;
+const inWasm = wasmKernels(V);
 
 const MOST = 3.4028234663852886e38;
 const ODD = [NaN, Infinity, Infinity, -Infinity, MOST, MOST, -MOST, -0, 1e30];
@@ -137,14 +139,14 @@ describe.each(PRESET_NAMES)("preset %s", (name) => {
         const pipeline = createPipeline(steps);
         const where = context({ history, promptLength: history.length >> 1, bitmask, seed: k });
         const expected = lawOfAll(row, steps, where);
-        for (const best of [undefined, bestOf(row)]) {
+        for (const kernels of [undefined, { best: bestOf(row) }, referenceKernels(row), inWasm(row)]) {
           if (expected === null) {
-            expect(() => pipeline.distribution(row, { ...where, best })).toThrow(RangeError);
+            expect(() => pipeline.distribution(row, { ...where, kernels })).toThrow(RangeError);
             continue;
           }
-          const law = pipeline.distribution(row, { ...where, best });
+          const law = pipeline.distribution(row, { ...where, kernels });
           expect(Array.from(denseProbabilities(law))).toEqual(expected);
-          const choice = pipeline.sample(row, { ...where, best }, 7);
+          const choice = pipeline.sample(row, { ...where, kernels }, 7);
           expect(choice.token).toBe(gumbelArgmax(law, k, history.length));
           expect(choice.logProbability).toBe(log(expected[choice.token]));
           expect(choice.top).toEqual(topLogProbabilities(law, 7));
@@ -163,7 +165,7 @@ describe("the search for the best", () => {
   it("is asked for k and as many as were edited, and again only where that does not decide", () => {
     const asked = (steps: Step[], where: Partial<SamplingContext> = {}, logits = row) => {
       const calls: number[] = [];
-      createPipeline(steps).sample(logits, context({ ...where, best: bestOf(logits, calls) }));
+      createPipeline(steps).sample(logits, context({ ...where, kernels: { best: bestOf(logits, calls) } }));
       return calls;
     };
     const penalty: Step = { step: "repetition-penalty", penalty: 1.2, lastN: 64 };
@@ -196,7 +198,7 @@ describe("the search for the best", () => {
       { step: "presence-penalty", penalty: 100 },
       { step: "temperature", temperature: 0 },
     ];
-    const where = context({ history: order.slice(0, 80), best: bestOf(row, calls) });
+    const where = context({ history: order.slice(0, 80), kernels: { best: bestOf(row, calls) } });
     expect(createPipeline(steps).sample(row, where).token).toBe(order[80]);
     expect(calls).toEqual([65, 260]);
   });
@@ -205,7 +207,7 @@ describe("the search for the best", () => {
     const logits = new Float32Array(5000);
     logits.set([0, MOST, Infinity]);
     for (const steps of [[{ step: "top-k", k: 1 }], [{ step: "temperature", temperature: 0 }]] as Step[][]) {
-      const law = createPipeline(steps).distribution(logits, context({ best: bestOf(logits) }));
+      const law = createPipeline(steps).distribution(logits, context({ kernels: { best: bestOf(logits) } }));
       expect(Array.from(law.ids)).toEqual([1]);
     }
   });
@@ -216,7 +218,7 @@ describe("the search for the best", () => {
     bitmask[3] = 6;
     const law = createPipeline([{ step: "bitmask" }, { step: "top-k", k: 40 }]).distribution(
       row,
-      context({ bitmask, best: bestOf(row, calls) }),
+      context({ bitmask, kernels: { best: bestOf(row, calls) } }),
     );
     expect(Array.from(law.ids)).toEqual([97, 98]);
     expect(calls).toEqual([]);
@@ -225,7 +227,7 @@ describe("the search for the best", () => {
   it("may be longer than what is left: fewer alternatives than asked for, the token among them", () => {
     const pipeline = createPipeline(presetSteps("llamacpp", { topK: 3, minP: 0, topP: 1 }));
     for (let position = 0; position < 50; position++) {
-      const choice = pipeline.sample(row, context({ position, best: bestOf(row) }), 20);
+      const choice = pipeline.sample(row, context({ position, kernels: { best: bestOf(row) } }), 20);
       expect(choice.top).toHaveLength(3);
       expect(choice.top.map(({ token }) => token)).toContain(choice.token);
       expect(Number.isFinite(choice.logProbability)).toBe(true);
