@@ -1,8 +1,21 @@
 /** Random weights of an output head as a file stores them, and the numbers they stand for. */
-import { bytesPerRow, decodeWeights, type WeightType } from "../src/format/blocks.ts";
+import { blockSize, bytesPerRow, decodeWeights, type WeightType } from "../src/format/blocks.ts";
 import { createRandom } from "../test/support/random.ts";
 
-export type HeadType = Extract<WeightType, "Q8_0" | "Q4_0" | "F16">;
+export type HeadType = Exclude<WeightType, "F32" | "BF16">;
+
+/** Where a block has its scale and, if any, its minimum, in f16. */
+const HALVES: Readonly<Record<Exclude<HeadType, "F16">, readonly number[]>> = {
+  Q8_0: [0],
+  Q4_0: [0],
+  Q4_1: [0, 2],
+  Q5_0: [0],
+  Q5_1: [0, 2],
+  Q4_K: [0, 2],
+  Q5_K: [0, 2],
+  Q6_K: [208],
+  IQ4_NL: [0],
+};
 
 /** f16 patterns of 2^-10 and 2^-7: scales of real files lie between. Random bits would be subnormal or NaN at times. */
 const LEAST_SCALE = 0x1400;
@@ -15,7 +28,7 @@ const F16_EXPONENT = 0x18001800;
 /**
  * Rows `first` to `first + rows` as a file has them; a row depends on its number only.
  *
- * @param cols A multiple of 64, so that a row is a whole number of words.
+ * @param cols A multiple of 64, and of 512 for Q6_K, so that a row is a whole number of words.
  */
 export function weightRows(type: HeadType, first: number, rows: number, cols: number): Uint8Array {
   const rowBytes = bytesPerRow(type, cols);
@@ -24,7 +37,8 @@ export function weightRows(type: HeadType, first: number, rows: number, cols: nu
     const words = new Uint32Array(bytes.buffer, row * rowBytes, rowBytes >> 2);
     fillRandom(words, first + row);
     if (type === "F16") limitHalves(words);
-    else limitScales(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), bytesPerRow(type, 32));
+    else
+      limitScales(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), blockSize(type).bytes, HALVES[type]);
   }
   return bytes;
 }
@@ -43,12 +57,14 @@ function limitHalves(words: Uint32Array): void {
   for (let i = 0; i < words.length; i++) words[i] = (words[i] & F16_RANDOM_BITS) + F16_EXPONENT;
 }
 
-/** The first two bytes of a block are its scale. */
-function limitScales(row: Uint8Array, blockBytes: number): void {
-  for (let at = 0; at < row.length; at += blockBytes) {
-    const scale = LEAST_SCALE + (((row[at] << 8) | row[at + 1]) % SCALE_PATTERNS);
-    row[at] = scale;
-    row[at + 1] = scale >> 8;
+function limitScales(row: Uint8Array, blockBytes: number, halves: readonly number[]): void {
+  for (let block = 0; block < row.length; block += blockBytes) {
+    for (const half of halves) {
+      const at = block + half;
+      const scale = LEAST_SCALE + (((row[at] << 8) | row[at + 1]) % SCALE_PATTERNS);
+      row[at] = scale;
+      row[at + 1] = scale >> 8;
+    }
   }
 }
 

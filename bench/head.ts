@@ -2,10 +2,10 @@
  * How near does the output head come to the rate R at which this engine reads memory at all, and what do more columns
  * (positions to verify) cost?
  *
- *   node --import ./bench/register.mjs bench/head.ts [--types Q8_0,Q4_0,F16] [--columns 1,2,4,8]
+ *   node --import ./bench/register.mjs bench/head.ts [--types Q8_0,Q4_0,Q4_K,Q6_K,F16] [--columns 1,2,4,8]
  *        [--builds simd,relaxed] [--quick] [--json]
  *
- * V = 151,936, D = 896, one thread. A call lays out the input and multiplies, as the engine does. Copies of the weights
+ * V = 151,936, D = 896 (1,024 for the K-types, whose blocks are 256 wide), one thread. A call lays out the input and multiplies, as the engine does. Copies of the weights
  * take turns, so that they come from memory and not from a cache. Takes 4 GB of memory.
  */
 import { parseArgs } from "node:util";
@@ -14,6 +14,7 @@ import type { Exports } from "../src/backend/wasm/exports.ts";
 import { type Build, instantiate } from "../src/backend/wasm/instantiate.ts";
 import { FORMAT_IDS, PackingWriter } from "../src/backend/wasm/matrix.ts";
 import { grouped, UnsupportedError } from "../src/errors.ts";
+import { blockSize } from "../src/format/blocks.ts";
 import { kernelModules } from "../src/node.ts";
 import { createRandom } from "../test/support/random.ts";
 import { ifSupported } from "./builds.ts";
@@ -24,6 +25,7 @@ import { COLD_BYTES, ROOFLINE, streamingRead } from "./roofline.ts";
 
 const VOCAB = 151_936;
 const HIDDEN = 896;
+const WIDE_HIDDEN = 1024;
 const MOST_COLUMNS = 8;
 const MAX_BYTES = 2 ** 32 - 65_536;
 const ROWS_AT_ONCE = 4096;
@@ -37,6 +39,7 @@ class Head {
   #copies: number[] = [];
   #input = 0;
   #format = 0;
+  #hidden = HIDDEN;
   #calls = 0;
   /** Bytes of packed weights. */
   bytes = 0;
@@ -54,10 +57,11 @@ class Head {
     for (const address of this.#copies) this.#arena.free(address);
     if (this.#input !== 0) this.#arena.free(this.#input);
     this.#format = FORMAT_IDS[type];
-    this.#input = this.#arena.allocate(this.#kernels.input_bytes(this.#format, HIDDEN, MOST_COLUMNS));
-    const writer = new PackingWriter(this.#kernels, this.#arena, type, VOCAB, HIDDEN);
+    this.#hidden = hiddenOf(type);
+    this.#input = this.#arena.allocate(this.#kernels.input_bytes(this.#format, this.#hidden, MOST_COLUMNS));
+    const writer = new PackingWriter(this.#kernels, this.#arena, type, VOCAB, this.#hidden);
     for (let row = 0; row < VOCAB; row += ROWS_AT_ONCE) {
-      writer.write(weightRows(type, row, Math.min(ROWS_AT_ONCE, VOCAB - row), HIDDEN));
+      writer.write(weightRows(type, row, Math.min(ROWS_AT_ONCE, VOCAB - row), this.#hidden));
     }
     const packed = writer.finish() as ReturnType<PackingWriter["finish"]> & { address: number };
     this.bytes = packed.bytes;
@@ -72,8 +76,9 @@ class Head {
 
   multiply(columns: number): void {
     const weights = this.#copies[this.#calls++ % this.#copies.length];
-    this.#kernels.prepare(this.#format, this.#x, HIDDEN * 4, this.#input, HIDDEN, columns);
-    this.#kernels.matmul(this.#format, weights, this.#input, this.#out, VOCAB * 4, VOCAB, HIDDEN, columns);
+    const [format, hidden] = [this.#format, this.#hidden];
+    this.#kernels.prepare(format, this.#x, hidden * 4, this.#input, hidden, columns);
+    this.#kernels.matmul(format, weights, this.#input, this.#out, VOCAB * 4, VOCAB, hidden, columns);
   }
 
   /** @throws {RangeError} If any copy of the weights gives anything else in the sampled rows. */
@@ -103,11 +108,13 @@ const { values: options } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-const types = (options.types ?? (options.quick ? "Q8_0,Q4_0" : "Q8_0,Q4_0,F16")).split(",") as HeadType[];
+const types = (options.types ?? (options.quick ? "Q8_0,Q4_0" : "Q8_0,Q4_0,Q4_K,Q6_K,F16")).split(
+  ",",
+) as HeadType[];
 const widths = (options.columns ?? (options.quick ? "1,4" : "1,2,4,8")).split(",").map(Number);
 
 const { normal } = createRandom(1);
-const x = Float32Array.from({ length: MOST_COLUMNS * HIDDEN }, normal);
+const x = Float32Array.from({ length: MOST_COLUMNS * WIDE_HIDDEN }, normal);
 const heads = new Map<Build, Head>();
 const missing: Missing[] = [];
 const modules = await kernelModules();
@@ -132,7 +139,8 @@ const comparisons: Comparison[] = [
 for (const type of types) await compareHead(type);
 
 async function compareHead(type: HeadType): Promise<void> {
-  const expected = expectedRows(type, VOCAB, HIDDEN, x);
+  const hidden = hiddenOf(type);
+  const expected = expectedRows(type, VOCAB, hidden, x.subarray(0, MOST_COLUMNS * hidden));
   const candidates = [...heads].flatMap(([build, head]) => {
     head.load(type);
     return widths.map(
@@ -146,12 +154,16 @@ async function compareHead(type: HeadType): Promise<void> {
   });
   const bytes = candidates[0].bytes!;
   const report = await measure(`head, ${type}, 1 thread`, [await streamingRead(bytes), ...candidates], {
-    shape: `V ${grouped(VOCAB)} x D ${HIDDEN}`,
+    shape: `V ${grouped(VOCAB)} x D ${grouped(hidden)}`,
     comparisons,
     missing,
     warmupMilliseconds: options.quick ? 100 : 500,
   });
   print(report, options.json);
+}
+
+function hiddenOf(type: HeadType): number {
+  return blockSize(type).weights > 32 ? WIDE_HIDDEN : HIDDEN;
 }
 
 function nameOf(build: string, columns: number): string {

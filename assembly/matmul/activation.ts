@@ -7,19 +7,23 @@
  * integer dots of the kernels stay exact either way.
  *
  * Layout    columns come in groups of four and of one (see bands.ts). A group of G columns holds 256 bytes of codes
- *           per block; then the steps (f32, G a block), already times 2^112 so that raw half scales can be multiplied
- *           without conversion; then −8·Σ code (i32, G a block), the offset of 4-bit weights.
+ *           per block; then, G a block each,
+ *             steps    f32, times 2^112 where scales are halves, so that these can be multiplied without conversion
+ *             offsets  i32, −zero·Σ code, zero being the weights' code for 0; of Q6_K over the first 16
+ *             seconds  of Q6_K the offset over the other 16; where weights have a minimum, step·Σ code as f32
  *           Every 4 bytes of codes fill 16: those of the four columns side by side or, in a group of one, repeated, so
  *           that one plain load brings what all rows of a tile are multiplied with (a splat costs two operations).
- *             relaxed  8 groups of high bytes (code >> 7, plus 64 for q8_0), 8 groups of low bytes (code & 127)
- *             plain    q8_0: 8 groups of 4 halves, in order of k
- *                      q4_0: 4 · 4 pairs of halves, paired as the nibbles of a 16-bit lane are: (4c, 4c+2),
+ *             relaxed  8 groups of high bytes (code >> 7, plus 64 for Q8_0 and IQ4_NL, whose weights are signed), 8 groups of
+ *                      low bytes (code & 127)
+ *             plain    8 groups of 4 halves, in order of k; but for nibbles
+ *                      4 · 4 pairs of halves, paired as the nibbles of a 16-bit lane are: (4c, 4c+2),
  *                      (16+4c, 16+4c+2), (4c+1, 4c+3), (16+4c+1, 16+4c+3)
  * Accuracy  round to nearest, ties to even. A block below 1e-30 becomes zero; NaN and infinity spoil their block only.
  * Cost      one pass, once per input, shared by all matrices that read it.
  */
 import { RELAXED, max_lanes, splat0, splat1, splat2, splat3 } from "../lib/lanes";
 import { HALF_SCALE } from "../lib/half";
+import { IQ4_NL, Q6_K, Q8_0, has_minimum, has_nibbles, is_k_type, zero_code } from "./tile";
 
 /** Largest magnitude of a code. */
 const LEVELS: f32 = 8191;
@@ -31,30 +35,40 @@ const CODES: usize = memory.data(64, 16);
 // @ts-ignore: decorator
 @inline
 export function group_bytes(blocks: usize, columns: usize): usize {
-  return blocks * (256 + columns * 8);
+  return blocks * (256 + columns * 12);
 }
 
-/** Writes one column of its group. `four_bit` chooses the layout of q4_0. */
+/** Writes one column of its group, as weights of `format` need it. */
 export function quantize_column(
+  format: i32,
   x: usize,
   group: usize,
   blocks: usize,
   columns: usize,
   column: usize,
-  four_bit: bool,
 ): void {
   const single = columns == 1;
-  let codes = group + column * (RELAXED || four_bit ? 4 : 8);
+  const pairs = !RELAXED && has_nibbles(format);
+  let codes = group + column * (RELAXED || pairs ? 4 : 8);
   let steps = group + blocks * 256 + column * 4;
-  const offsets_from_steps = blocks * columns * 4;
+  const next_array = blocks * columns * 4;
+  const step_scale: f32 = is_k_type(format) ? 1 : HALF_SCALE;
+  const bias: i16 = format == Q8_0 || format == IQ4_NL ? 64 : 0;
+  const zero = zero_code(format);
   for (let block: usize = 0; block < blocks; block++) {
     const largest = block_max(x);
     const usable = largest > 1e-30;
-    const sum = round_block(x, usable ? LEVELS / largest : 0);
-    store<f32>(steps, usable ? (largest / LEVELS) * HALF_SCALE : largest * 0);
-    store<i32>(steps + offsets_from_steps, -8 * sum);
-    if (RELAXED) store_bytes(codes, single, four_bit ? 0 : 64);
-    else if (four_bit) store_nibble_pairs(codes, single);
+    round_block(x, usable ? LEVELS / largest : 0);
+    const step: f32 = usable ? largest / LEVELS : largest * 0;
+    store<f32>(steps, step * step_scale);
+    const first = sum_16(CODES);
+    const second = sum_16(CODES + 32);
+    const offsets = steps + next_array;
+    store<i32>(offsets, -zero * (format == Q6_K ? first : first + second));
+    if (has_minimum(format)) store<f32>(offsets + next_array, step * <f32>(first + second));
+    else store<i32>(offsets + next_array, -zero * second);
+    if (RELAXED) store_bytes(codes, single, bias);
+    else if (pairs) store_nibble_pairs(codes, single);
     else store_quads(codes, single);
     codes += 256;
     steps += columns * 4;
@@ -68,23 +82,26 @@ function block_max(x: usize): f32 {
   return max_lanes(max_f32x4);
 }
 
-/** Rounds 32 values into CODES, returns their sum. */
-function round_block(x: usize, inverse: f32): i32 {
+/** Rounds 32 values into CODES. */
+function round_block(x: usize, inverse: f32): void {
   const inverse_f32x4 = f32x4.splat(inverse);
-  let sum_i32x4 = i32x4.splat(0);
   for (let k: usize = 0; k < 64; k += 16) {
     const a_f32x4 = f32x4.nearest(f32x4.mul(v128.load(x + k * 2), inverse_f32x4));
     const b_f32x4 = f32x4.nearest(f32x4.mul(v128.load(x + k * 2, 16), inverse_f32x4));
     const a_i32x4 = i32x4.trunc_sat_f32x4_s(a_f32x4);
     const b_i32x4 = i32x4.trunc_sat_f32x4_s(b_f32x4);
-    sum_i32x4 = i32x4.add(sum_i32x4, i32x4.add(a_i32x4, b_i32x4));
     v128.store(CODES + k, i16x8.narrow_i32x4_s(a_i32x4, b_i32x4));
   }
+}
+
+/** Of 16 codes. */
+function sum_16(codes: usize): i32 {
+  const sums = i32x4.extadd_pairwise_i16x8_s(i16x8.add(v128.load(codes), v128.load(codes, 16)));
   return (
-    i32x4.extract_lane(sum_i32x4, 0) +
-    i32x4.extract_lane(sum_i32x4, 1) +
-    i32x4.extract_lane(sum_i32x4, 2) +
-    i32x4.extract_lane(sum_i32x4, 3)
+    i32x4.extract_lane(sums, 0) +
+    i32x4.extract_lane(sums, 1) +
+    i32x4.extract_lane(sums, 2) +
+    i32x4.extract_lane(sums, 3)
   );
 }
 

@@ -9,7 +9,6 @@
  * All columns are worked off per step, so weights come from memory once however many columns there are.
  */
 import { pack_q8_0, q8_0_x1, q8_0_x4, unpack_q8_0 } from "./q8_0";
-import { pack_q4_0, q4_0_x1, q4_0_x4, unpack_q4_0 } from "./q4_0";
 import {
   float_group_bytes,
   float_tile_bytes,
@@ -20,22 +19,26 @@ import {
   unpack_float,
 } from "./float";
 import { group_bytes, quantize_column } from "./activation";
+import { coded_x1, coded_x4, pack_coded, unpack_coded } from "./coded";
 import { ACCUMULATORS, clear } from "./sums";
-import { BLOCK_BYTES_Q4_0, BLOCK_BYTES_Q8_0 } from "./tile";
+import { BLOCK_BYTES_Q8_0, Q8_0, coded_tile_bytes, is_coded } from "./tile";
 
 // @ts-ignore: decorator
 @inline
 export const STREAMS: usize = 16;
 
-/** Ids of weight formats: those of ggml, so that a file's number can be passed on. */
-export const Q4_0: i32 = 2;
-export const Q8_0: i32 = 8;
-
 /** Bytes of one tile of 4 rows by `cols`. */
 export function tile_bytes(format: i32, cols: usize): usize {
   if (format == Q8_0) return (cols >> 5) * BLOCK_BYTES_Q8_0;
-  if (format == Q4_0) return (cols >> 5) * BLOCK_BYTES_Q4_0;
+  if (is_coded(format)) return coded_tile_bytes(format, cols >> 5);
   return float_tile_bytes(format, cols);
+}
+
+/** Whether products with the format take activations that are rounded to 14 bits. */
+// @ts-ignore: decorator
+@inline
+function is_quantised(format: i32): bool {
+  return format == Q8_0 || is_coded(format);
 }
 
 /** Columns of the next group: four together cost no more than three alone, so three take along a copy of the last. */
@@ -56,7 +59,7 @@ export function input_bytes(format: i32, cols: usize, columns: usize): usize {
 // @ts-ignore: decorator
 @inline
 function group_of(format: i32, cols: usize, width: usize): usize {
-  if (format == Q8_0 || format == Q4_0) return group_bytes(cols >> 5, width);
+  if (is_quantised(format)) return group_bytes(cols >> 5, width);
   return float_group_bytes(cols, width);
 }
 
@@ -74,9 +77,8 @@ export function prepare(
     const real = min(width, columns);
     for (let column: usize = 0; column < width; column++) {
       const from = x + min(column, real - 1) * x_stride;
-      if (format == Q8_0 || format == Q4_0) {
-        quantize_column(from, input, cols >> 5, width, column, format == Q4_0);
-      } else prepare_float(format, from, input, cols, width, column);
+      if (is_quantised(format)) quantize_column(format, from, input, cols >> 5, width, column);
+      else prepare_float(format, from, input, cols, width, column);
     }
     x += real * x_stride;
     input += group_of(format, cols, width);
@@ -87,7 +89,7 @@ export function prepare(
 /** Packs 4 rows as the file stores them, `row_bytes` apart, into the tile at `tile`. */
 export function pack_tile(format: i32, source: usize, row_bytes: usize, tile: usize, cols: usize): void {
   if (format == Q8_0) pack_q8_0(source, row_bytes, tile, cols >> 5);
-  else if (format == Q4_0) pack_q4_0(source, row_bytes, tile, cols >> 5);
+  else if (is_coded(format)) pack_coded(format, source, row_bytes, tile, cols >> 5);
   else pack_float(format, source, row_bytes, tile, cols);
 }
 
@@ -95,7 +97,7 @@ export function pack_tile(format: i32, source: usize, row_bytes: usize, tile: us
 export function unpack_row(format: i32, weights: usize, row: usize, out: usize, cols: usize): void {
   const tile = weights + (row >> 2) * tile_bytes(format, cols);
   if (format == Q8_0) unpack_q8_0(tile, row & 3, out, cols >> 5);
-  else if (format == Q4_0) unpack_q4_0(tile, row & 3, out, cols >> 5);
+  else if (is_coded(format)) unpack_coded(format, tile, row & 3, out, cols >> 5);
   else unpack_float(format, tile, row & 3, out, cols);
 }
 
@@ -154,8 +156,8 @@ function step(
   while (group_width(columns) == 4) {
     const real = min<usize>(4, columns);
     clear(((streams + 1) & ~1) * 64);
-    if (format == Q8_0) q8_0_x4(weights, stride, streams, input, blocks);
-    else if (format == Q4_0) q4_0_x4(weights, stride, streams, input, blocks);
+    if (format == Q8_0) q8_0_x4(weights, stride, streams, input, input + blocks * 256, blocks);
+    else if (is_coded(format)) coded_x4(format, weights, stride, streams, input, blocks);
     else float_x4(format, weights, stride, streams, input, cols);
     for (let stream: usize = 0; stream < streams; stream++) {
       let from = ACCUMULATORS + (stream >> 1) * 128 + (stream & 1) * 16;
@@ -172,8 +174,8 @@ function step(
   }
   for (; columns > 0; --columns) {
     clear(((streams + 3) & ~3) * 16);
-    if (format == Q8_0) q8_0_x1(weights, stride, streams, input, blocks);
-    else if (format == Q4_0) q4_0_x1(weights, stride, streams, input, blocks);
+    if (format == Q8_0) q8_0_x1(weights, stride, streams, input, input + blocks * 256, blocks);
+    else if (is_coded(format)) coded_x1(format, weights, stride, streams, input, blocks);
     else float_x1(format, weights, stride, streams, input, cols);
     for (let stream: usize = 0; stream < streams; stream++) {
       v128.store(out + stream * out_step, v128.load(ACCUMULATORS + stream * 16));

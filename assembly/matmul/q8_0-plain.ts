@@ -8,9 +8,15 @@ import { ACCUMULATORS, fold, fold4 } from "./sums";
 import { BLOCK_BYTES_Q8_0 } from "./tile";
 
 /** One column. Leaves 4 sums per stream in ACCUMULATORS. */
-export function q8_0_x1(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
+export function q8_0_x1(
+  weights: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  steps: usize,
+  blocks: usize,
+): void {
   const end = ACCUMULATORS + streams * 16;
-  let steps = group + blocks * 256;
   for (let n = blocks; n > 0; --n) {
     const step_f32x4 = v128.load32_splat(steps);
     let tile_a = weights;
@@ -66,8 +72,14 @@ export function q8_0_x1(weights: usize, stride: usize, streams: usize, group: us
 }
 
 /** Four columns. Leaves 4 sums per stream and column in ACCUMULATORS. */
-export function q8_0_x4(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
-  let steps = group + blocks * 256;
+export function q8_0_x4(
+  weights: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  steps: usize,
+  blocks: usize,
+): void {
   for (let n = blocks; n > 0; --n) {
     let tile = weights;
     for (let stream: usize = 0; stream < streams; stream++) {

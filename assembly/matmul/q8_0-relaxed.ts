@@ -21,10 +21,16 @@ const SIXTY_FOURS: usize = memory.data<u8>(
 );
 
 /** One column. Leaves 4 sums per stream in ACCUMULATORS. */
-export function q8_0_x1(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
+export function q8_0_x1(
+  weights: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  steps: usize,
+  blocks: usize,
+): void {
   const end = ACCUMULATORS + streams * 16;
   const sixty_fours = v128.load(SIXTY_FOURS);
-  let steps = group + blocks * 256;
   for (let n = blocks; n > 0; --n) {
     const step_f32x4 = v128.load32_splat(steps);
     let tile_a = weights;
@@ -118,9 +124,15 @@ export function q8_0_x1(weights: usize, stride: usize, streams: usize, group: us
 }
 
 /** Four columns, two streams at a time. Leaves 4 sums per stream and column in ACCUMULATORS, [pair][column][2]. */
-export function q8_0_x4(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
+export function q8_0_x4(
+  weights: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  steps: usize,
+  blocks: usize,
+): void {
   const sixty_fours = v128.load(SIXTY_FOURS);
-  let steps = group + blocks * 256;
   for (let n = blocks; n > 0; --n) {
     let tile = weights;
     let sum = ACCUMULATORS;

@@ -47,14 +47,28 @@ export function unpack_q8_0(tile: usize, row: usize, out: usize, blocks: usize):
   }
 }
 
-/** One column. Leaves 4 sums per stream in ACCUMULATORS. */
-export function q8_0_x1(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
-  if (RELAXED) relaxed.q8_0_x1(weights, stride, streams, group, blocks);
-  else plain.q8_0_x1(weights, stride, streams, group, blocks);
+/** One column, whose steps are at `steps`. Leaves 4 sums per stream in ACCUMULATORS. */
+export function q8_0_x1(
+  weights: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  steps: usize,
+  blocks: usize,
+): void {
+  if (RELAXED) relaxed.q8_0_x1(weights, stride, streams, group, steps, blocks);
+  else plain.q8_0_x1(weights, stride, streams, group, steps, blocks);
 }
 
 /** Four columns. Leaves 4 sums per stream and column in ACCUMULATORS. */
-export function q8_0_x4(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
-  if (RELAXED) relaxed.q8_0_x4(weights, stride, streams, group, blocks);
-  else plain.q8_0_x4(weights, stride, streams, group, blocks);
+export function q8_0_x4(
+  weights: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  steps: usize,
+  blocks: usize,
+): void {
+  if (RELAXED) relaxed.q8_0_x4(weights, stride, streams, group, steps, blocks);
+  else plain.q8_0_x4(weights, stride, streams, group, steps, blocks);
 }

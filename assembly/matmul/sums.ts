@@ -10,6 +10,16 @@ import { raw_load4 } from "../lib/half";
 /** 16 streams · 4 columns · 4 rows. */
 export const ACCUMULATORS: usize = memory.data(1024, 16);
 
+/**
+ * Totals of one block, laid out as the sums are; and those of its second 16 columns, for Q6_K. i32, until the header's scales
+ * take them to the sums.
+ */
+export const TOTALS: usize = memory.data(2048, 16);
+
+// @ts-ignore: decorator
+@inline
+export const SECOND_TOTALS: usize = 1024;
+
 /** Not memory.fill: that is a call out of the module in V8. */
 // @ts-ignore: decorator
 @inline

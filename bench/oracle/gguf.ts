@@ -72,6 +72,44 @@ const BLOCK_TYPES: Readonly<Record<number, BlockType>> = {
       for (let i = 0; i < 32; i++) out[at + i] = scale * view.getInt8(offset + 2 + i);
     },
   },
+  3: {
+    name: "Q4_1",
+    elements: 32,
+    bytes: 20,
+    read: (view, offset, out, at) => readAffine(view, offset, out, at, false),
+  },
+  6: {
+    name: "Q5_0",
+    elements: 32,
+    bytes: 22,
+    read: (view, offset, out, at) => {
+      const scale = halfToNumber(view.getUint16(offset, true));
+      const codes = fiveBits(view, offset + 2);
+      for (let i = 0; i < 32; i++) out[at + i] = scale * (codes[i] - 16);
+    },
+  },
+  7: {
+    name: "Q5_1",
+    elements: 32,
+    bytes: 24,
+    read: (view, offset, out, at) => readAffine(view, offset, out, at, true),
+  },
+  12: { name: "Q4_K", elements: 256, bytes: 144, read: readQ4K },
+  13: { name: "Q5_K", elements: 256, bytes: 176, read: readQ5K },
+  14: { name: "Q6_K", elements: 256, bytes: 210, read: readQ6K },
+  20: {
+    name: "IQ4_NL",
+    elements: 32,
+    bytes: 18,
+    read: (view, offset, out, at) => {
+      const scale = halfToNumber(view.getUint16(offset, true));
+      for (let i = 0; i < 16; i++) {
+        const pair = view.getUint8(offset + 2 + i);
+        out[at + i] = scale * LEVELS[pair & 15];
+        out[at + i + 16] = scale * LEVELS[pair >> 4];
+      }
+    },
+  },
   30: {
     name: "BF16",
     elements: 1,
@@ -95,7 +133,85 @@ function halfToNumber(half: number): number {
   return sign * (1024 + fraction) * 2 ** (exponent - 25);
 }
 
-/** Weights of one tensor as f32; every format here dequantises to f32 without rounding. */
+/** Of IQ4_NL. */
+const LEVELS = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/** Q4_1 and Q5_1: scale, minimum, then codes. */
+function readAffine(view: DataView, offset: number, out: Float32Array, at: number, five: boolean): void {
+  const scale = halfToNumber(view.getUint16(offset, true));
+  const minimum = halfToNumber(view.getUint16(offset + 2, true));
+  const high = five ? fiveBits(view, offset + 4) : undefined;
+  for (let i = 0; i < 32; i++) {
+    const pair = view.getUint8(offset + 4 + (i & 15));
+    const code = high ? high[i] : i < 16 ? pair & 15 : pair >> 4;
+    out[at + i] = scale * code + minimum;
+  }
+}
+
+/** 4 bytes of fifth bits, then 16 of nibbles. */
+function fiveBits(view: DataView, offset: number): number[] {
+  const high = view.getUint32(offset, true);
+  return Array.from({ length: 32 }, (_, i) => {
+    const pair = view.getUint8(offset + 4 + (i % 16));
+    return (i < 16 ? pair & 15 : pair >> 4) + (Math.floor(high / 2 ** i) % 2) * 16;
+  });
+}
+
+/** Scales and minima of the eight parts of a Q4_K or Q5_K block: two halves, then 12 bytes of 6-bit numbers. */
+function partsOf(view: DataView, offset: number): { scale: number; minimum: number }[] {
+  const scale = halfToNumber(view.getUint16(offset, true));
+  const minimum = halfToNumber(view.getUint16(offset + 2, true));
+  const [a, b, c] = [4, 8, 12].map((word) => view.getUint32(offset + word, true));
+  // The words of the sixteen numbers, a byte each: low six bits of a and b, nibbles of c under the top bits of both.
+  const scales = [a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (((a >>> 6) & 0x03030303) << 4)];
+  const minima = [b & 0x3f3f3f3f, ((c >>> 4) & 0x0f0f0f0f) | (((b >>> 6) & 0x03030303) << 4)];
+  const byte = (words: number[], part: number) => (words[part >> 2] >>> (8 * (part & 3))) & 255;
+  return Array.from({ length: 8 }, (_, part) => ({
+    scale: scale * byte(scales, part),
+    minimum: minimum * byte(minima, part),
+  }));
+}
+
+function readQ4K(view: DataView, offset: number, out: Float32Array, at: number): void {
+  for (const [part, { scale, minimum }] of partsOf(view, offset).entries()) {
+    for (let i = 0; i < 32; i++) {
+      const pair = view.getUint8(offset + 16 + 32 * (part >> 1) + i);
+      out[at + 32 * part + i] = scale * (part % 2 ? pair >> 4 : pair & 15) - minimum;
+    }
+  }
+}
+
+function readQ5K(view: DataView, offset: number, out: Float32Array, at: number): void {
+  for (const [part, { scale, minimum }] of partsOf(view, offset).entries()) {
+    for (let i = 0; i < 32; i++) {
+      const pair = view.getUint8(offset + 48 + 32 * (part >> 1) + i);
+      const fifth = view.getUint8(offset + 16 + i) & (1 << part) ? 16 : 0;
+      out[at + 32 * part + i] = scale * ((part % 2 ? pair >> 4 : pair & 15) + fifth) - minimum;
+    }
+  }
+}
+
+function readQ6K(view: DataView, offset: number, out: Float32Array, at: number): void {
+  const scale = halfToNumber(view.getUint16(offset + 208, true));
+  let [low, high, inner, to] = [offset, offset + 128, offset + 192, at];
+  for (let half = 0; half < 2; half++) {
+    for (let i = 0; i < 32; i++) {
+      const bits = view.getUint8(high + i);
+      const [first, second] = [view.getUint8(low + i), view.getUint8(low + 32 + i)];
+      const codes = [first & 15, second & 15, first >> 4, second >> 4];
+      codes.forEach((code, quarter) => {
+        const value = code + 16 * ((bits >> (2 * quarter)) & 3) - 32;
+        out[to + 32 * quarter + i] = scale * view.getInt8(inner + 2 * quarter + (i >> 4)) * value;
+      });
+    }
+    low += 64;
+    high += 32;
+    inner += 8;
+    to += 128;
+  }
+}
+
+/** Weights of one tensor as f32, as ggml dequantises them: only the minima that some formats add can make it round. */
 export function dequantize(file: GgufFile, name: string): Float32Array {
   const tensor = file.tensors.get(name);
   if (tensor === undefined) throw new RangeError(`Tensor "${name}" is not in the file`);

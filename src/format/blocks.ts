@@ -14,29 +14,71 @@
  *       | f16    | i8 each, -128 … 127                 |
  *
  *     Q4_0   18 bytes, 32 weights, 4.5 bits per weight            w[j] = scale · (quants[j] - 8)
+ *     IQ4_NL 18 bytes, the same                                   w[j] = scale · table[quants[j]]
  *       0        2                                     18
  *       | scale  | byte 0    byte 1    …  byte 15      |
  *       | f16    | byte j: low nibble quants[j], high nibble quants[j + 16], 0 … 15 each
  *
- * Source: block_q8_0, block_q4_0 and quantize_row_*_ref of ggml (ggml-common.h, ggml-quants.c).
+ *     Q4_1   20 bytes, 32 weights, 5 bits per weight              w[j] = scale · quants[j] + minimum
+ *       0        2          4                          20
+ *       | scale  | minimum  | nibbles as in Q4_0       |
+ *
+ *     Q5_0   22 bytes, 32 weights, 5.5 bits per weight            w[j] = scale · (quants[j] - 16)
+ *       0        2                6                    22
+ *       | scale  | fifth bits     | nibbles            |
+ *       | f16    | u32, bit j belongs to quants[j]     |
+ *
+ *     Q5_1   24 bytes, 32 weights, 6 bits per weight              w[j] = scale · quants[j] + minimum
+ *       0        2          4             8            24
+ *       | scale  | minimum  | fifth bits  | nibbles    |
+ *
+ *     Q4_K   144 bytes, 256 weights, 4.5 bits per weight          w = scale · inner · quant - minimum · innerMinimum
+ *     Q5_K   176 bytes, 5.5 bits per weight                       8 sub-blocks of 32 have an inner scale and minimum each
+ *       0        2          4                 16            16 / 48                144 / 176
+ *       | scale  | minimum  | 8 + 8 of 6 bits | fifth bits  | nibbles              |
+ *       | f16    | f16      |                 | Q5_K only   | 32 bytes for two sub-blocks, the first in the low nibbles
+ *       fifth bits: 32 bytes, bit i of byte j belongs to weight j of sub-block i
+ *       6 bits: bytes 0 … 3 end in scales 0 … 3 and bytes 4 … 7 in minima 0 … 3, byte 8 + i has the low nibbles of scale and
+ *       minimum 4 + i, whose 2 high bits are those of bytes i and 4 + i
+ *
+ *     Q6_K   210 bytes, 256 weights, 6.5625 bits per weight       w = scale · inner · (quant - 32), inner for 16 weights
+ *       0               128            192            208      210
+ *       | nibbles       | high 2 bits  | inner scales | scale  |
+ *       | 2 times 64    | 2 times 32   | 16 of i8     | f16    |
+ *       of each 128 weights, quarter q = 0 … 3, weight j: nibble q >> 1 of byte 32·(q & 1) + j, bits 2q of byte j
+ *
+ * Source: the block structs of ggml-common.h, and quantize_row_*_ref of ggml-quants.c.
  */
 import { expectInteger, grouped, UnsupportedError } from "../errors.ts";
 import { bf16ToNumber, f16ToNumber, numberToBf16, numberToF16 } from "./half.ts";
+import {
+  type DecodeBlock,
+  decodeIQ4_NL,
+  decodeQ4_0,
+  decodeQ4_1,
+  decodeQ4_K,
+  decodeQ5_0,
+  decodeQ5_1,
+  decodeQ5_K,
+  decodeQ6_K,
+  decodeQ8_0,
+} from "./quants.ts";
 
-export type WeightType = "F32" | "F16" | "BF16" | "Q8_0" | "Q4_0";
+/** Types that weights can also be stored in. */
+export type EncodableType = "F32" | "F16" | "BF16" | "Q8_0" | "Q4_0";
 
-export const WEIGHT_TYPES: readonly WeightType[] = ["F32", "F16", "BF16", "Q8_0", "Q4_0"];
+export type WeightType = EncodableType | "Q4_1" | "Q5_0" | "Q5_1" | "Q4_K" | "Q5_K" | "Q6_K" | "IQ4_NL";
 
 const QUANT_BLOCK = 32;
 const SCALE_BYTES = 2;
 
+/** Writes values[first], … to the block at byte `at`. */
+type EncodeBlock = (values: Float32Array, first: number, bytes: DataView, at: number) => void;
+
 interface BlockFormat {
   readonly weights: number;
   readonly bytes: number;
-  /** Reads the block at byte `at` into out[first], … */
-  readonly decode: (bytes: DataView, at: number, out: Float32Array, first: number) => void;
-  /** Writes values[first], … to the block at byte `at`. */
-  readonly encode: (values: Float32Array, first: number, bytes: DataView, at: number) => void;
+  readonly decode: DecodeBlock;
 }
 
 const FORMATS: Readonly<Record<WeightType, BlockFormat>> = {
@@ -46,7 +88,6 @@ const FORMATS: Readonly<Record<WeightType, BlockFormat>> = {
     decode: (bytes, at, out, first) => {
       out[first] = bytes.getFloat32(at, true);
     },
-    encode: (values, first, bytes, at) => bytes.setFloat32(at, values[first], true),
   },
   F16: {
     weights: 1,
@@ -54,7 +95,6 @@ const FORMATS: Readonly<Record<WeightType, BlockFormat>> = {
     decode: (bytes, at, out, first) => {
       out[first] = f16ToNumber(bytes.getUint16(at, true));
     },
-    encode: (values, first, bytes, at) => bytes.setUint16(at, numberToF16(values[first]), true),
   },
   BF16: {
     weights: 1,
@@ -62,21 +102,27 @@ const FORMATS: Readonly<Record<WeightType, BlockFormat>> = {
     decode: (bytes, at, out, first) => {
       out[first] = bf16ToNumber(bytes.getUint16(at, true));
     },
-    encode: (values, first, bytes, at) => bytes.setUint16(at, numberToBf16(values[first]), true),
   },
-  Q8_0: {
-    weights: QUANT_BLOCK,
-    bytes: SCALE_BYTES + QUANT_BLOCK,
-    decode: decodeQ8_0,
-    encode: encodeQ8_0,
-  },
-  Q4_0: {
-    weights: QUANT_BLOCK,
-    bytes: SCALE_BYTES + QUANT_BLOCK / 2,
-    decode: decodeQ4_0,
-    encode: encodeQ4_0,
-  },
+  Q8_0: { weights: 32, bytes: 34, decode: decodeQ8_0 },
+  Q4_0: { weights: 32, bytes: 18, decode: decodeQ4_0 },
+  Q4_1: { weights: 32, bytes: 20, decode: decodeQ4_1 },
+  Q5_0: { weights: 32, bytes: 22, decode: decodeQ5_0 },
+  Q5_1: { weights: 32, bytes: 24, decode: decodeQ5_1 },
+  Q4_K: { weights: 256, bytes: 144, decode: decodeQ4_K },
+  Q5_K: { weights: 256, bytes: 176, decode: decodeQ5_K },
+  Q6_K: { weights: 256, bytes: 210, decode: decodeQ6_K },
+  IQ4_NL: { weights: 32, bytes: 18, decode: decodeIQ4_NL },
 };
+
+const ENCODERS: Readonly<Record<EncodableType, EncodeBlock>> = {
+  F32: (values, first, bytes, at) => bytes.setFloat32(at, values[first], true),
+  F16: (values, first, bytes, at) => bytes.setUint16(at, numberToF16(values[first]), true),
+  BF16: (values, first, bytes, at) => bytes.setUint16(at, numberToBf16(values[first]), true),
+  Q8_0: encodeQ8_0,
+  Q4_0: encodeQ4_0,
+};
+
+export const WEIGHT_TYPES = Object.keys(FORMATS) as readonly WeightType[];
 
 export function isWeightType(type: string): type is WeightType {
   return Object.hasOwn(FORMATS, type);
@@ -100,8 +146,13 @@ export function bytesPerRow(type: string, cols: number): number {
   return (cols / weights) * bytes;
 }
 
+/** Whether `encodeWeights` can write `type`. */
+export function isEncodableType(type: string): type is EncodableType {
+  return Object.hasOwn(ENCODERS, type);
+}
+
 /**
- * The weights that `bytes` stand for, exactly: each is one product of a scale and a small integer, or a half float.
+ * The weights that `bytes` stand for, exactly; where scale · quant and a minimum are added, the sum rounded to f32.
  *
  * @param bytes Any number of whole blocks.
  * @param out   Where to write, from index 0; at least as long as the weights. Default: a new array of their count.
@@ -130,33 +181,25 @@ export function decodeWeights(type: string, bytes: Uint8Array, out?: Float32Arra
  *
  * @param values A whole number of blocks of weights. Finite ones, for the types with a scale.
  * @param out    Where to write, from index 0. Default: a new array of the bytes needed.
+ * @throws {UnsupportedError} If `type` is not an `EncodableType`.
  * @throws {RangeError} If a block's scale is not finite or overflows F16.
  */
 export function encodeWeights(type: string, values: Float32Array, out?: Uint8Array): Uint8Array {
-  const format = formatOf(type);
+  if (!isEncodableType(type)) {
+    const types = Object.keys(ENCODERS).join(", ");
+    throw new UnsupportedError(`Weight type to encode must be one of ${types}, got "${type}"`);
+  }
+  const format = FORMATS[type];
+  const encode = ENCODERS[type];
   expectWhole("values", values.length, format.weights, type);
   const blocks = values.length / format.weights;
   const bytes = out ?? new Uint8Array(blocks * format.bytes);
   expectRoom("out", bytes.length, blocks * format.bytes);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let block = 0; block < blocks; block++) {
-    format.encode(values, block * format.weights, view, block * format.bytes);
+    encode(values, block * format.weights, view, block * format.bytes);
   }
   return bytes;
-}
-
-function decodeQ8_0(bytes: DataView, at: number, out: Float32Array, first: number): void {
-  const scale = f16ToNumber(bytes.getUint16(at, true));
-  for (let j = 0; j < QUANT_BLOCK; j++) out[first + j] = scale * bytes.getInt8(at + SCALE_BYTES + j);
-}
-
-function decodeQ4_0(bytes: DataView, at: number, out: Float32Array, first: number): void {
-  const scale = f16ToNumber(bytes.getUint16(at, true));
-  for (let j = 0; j < QUANT_BLOCK / 2; j++) {
-    const pair = bytes.getUint8(at + SCALE_BYTES + j);
-    out[first + j] = scale * ((pair & 15) - 8);
-    out[first + j + QUANT_BLOCK / 2] = scale * ((pair >>> 4) - 8);
-  }
 }
 
 /** scale = max |w| / 127, quants = w / scale; with f32 operations, and the scale not yet rounded to F16. */

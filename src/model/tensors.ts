@@ -5,7 +5,7 @@
  * while it is still cheap, and the memory it will take is known.
  */
 import { UnsupportedError } from "../errors.ts";
-import { isWeightType, type WeightType } from "../format/blocks.ts";
+import { isWeightType, WEIGHT_TYPES, type WeightType } from "../format/blocks.ts";
 import type { Gguf, TensorInfo } from "../format/gguf.ts";
 import type { LlamaConfig } from "./config.ts";
 
@@ -68,7 +68,7 @@ function plan(info: TensorInfo, expected: Expected): PlannedTensor {
   }
   if (!isWeightType(info.type)) {
     throw new UnsupportedError(
-      `Cannot load model: tensor "${info.name}" has type ${info.type}, supported are F32, F16, BF16, Q8_0, Q4_0`,
+      `Cannot load model: tensor "${info.name}" has type ${info.type}, supported are ${WEIGHT_TYPES.join(", ")}`,
     );
   }
   return { info, type: info.type, kind: expected.kind, rows: expected.rows, cols: expected.cols };

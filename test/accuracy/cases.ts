@@ -2,9 +2,9 @@
  * Which models and tokens are held against llama.cpp and the truth. bench/peers/llama-cpp-golden.mjs runs the same
  * list, so that test/golden needs to hold its answers only.
  */
-import { WEIGHT_TYPES } from "../../src/format/blocks.ts";
+import { isEncodableType, WEIGHT_TYPES } from "../../src/format/blocks.ts";
 import { createRandom, seedOf } from "../support/random.ts";
-import { type SyntheticModelOptions, syntheticModelBytes } from "../support/synthetic-model.ts";
+import { mediumTypes, type SyntheticModelOptions, syntheticModelBytes } from "../support/synthetic-model.ts";
 
 /** The embedded models, of the folder models. */
 export const STORY_MODELS = ["edgewise-stories-f16", "edgewise-stories-q8_0", "edgewise-stories-q4_0"];
@@ -27,10 +27,22 @@ export interface SyntheticCase {
   readonly options: SyntheticModelOptions;
 }
 
-export const SYNTHETIC_CASES: readonly SyntheticCase[] = Object.entries(VARIANTS).flatMap(
-  ([variant, options]) =>
-    WEIGHT_TYPES.map((type) => ({ name: `${variant} ${type}`, type, options: { ...options, type } })),
-);
+/** The types that are only read, and how files mix them: of one architecture, as their arithmetic is that of the others. */
+const MIXES: Readonly<Record<string, SyntheticModelOptions>> = {
+  "llama Q4_K_M": { type: "Q4_K", layers: 3, typeOf: mediumTypes(3), seed: 18 },
+  "qwen3-tied Q5_K_M": { ...VARIANTS["qwen3-tied"], type: "Q5_K", feedForward: 512, typeOf: mediumTypes(2) },
+};
+
+export const SYNTHETIC_CASES: readonly SyntheticCase[] = [
+  ...Object.entries(VARIANTS).flatMap(([variant, options]) =>
+    WEIGHT_TYPES.filter((type) => variant === "llama" || isEncodableType(type)).map((type) => ({
+      name: `${variant} ${type}`,
+      type,
+      options: { ...options, type },
+    })),
+  ),
+  ...Object.entries(MIXES).map(([name, options]) => ({ name, type: options.type ?? "F16", options })),
+];
 
 /** The file of a case; small, so that it is made anew each time instead of being stored. */
 export function syntheticFile({ options }: SyntheticCase): Uint8Array {

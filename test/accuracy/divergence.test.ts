@@ -10,9 +10,10 @@ import { divergence, logSoftmax } from "../../bench/oracle/divergence.ts";
 import { Oracle } from "../../bench/oracle/forward.ts";
 import { parseGguf } from "../../bench/oracle/gguf.ts";
 import type { LoadOptions } from "../../src/engine/load-model.ts";
-import { decodeWeights, encodeWeights } from "../../src/format/blocks.ts";
+import { decodeWeights, type WeightType } from "../../src/format/blocks.ts";
 import { loadModel } from "../../src/node.ts";
 import { type GgufTensor, ggufBytes } from "../support/gguf-writer.ts";
+import { quantize } from "../support/quantize.ts";
 import { syntheticModel } from "../support/synthetic-model.ts";
 import {
   DIVERGENCE_TOKENS,
@@ -31,6 +32,13 @@ const ALLOWED: Readonly<Record<string, number>> = {
   BF16: 1e-5,
   Q8_0: 1e-4,
   Q4_0: 1e-3,
+  Q4_1: 1e-4,
+  Q5_0: 1e-4,
+  Q5_1: 1e-4,
+  Q4_K: 1e-4,
+  Q5_K: 1e-4,
+  Q6_K: 1e-4,
+  IQ4_NL: 1e-4,
 };
 
 const stories = readGolden("stories");
@@ -77,8 +85,8 @@ function scaled(tensor: GgufTensor, factor: number): GgufTensor {
   const { type } = tensor;
   const pieces = function* () {
     for (const piece of tensor.data()) {
-      yield encodeWeights(
-        type,
+      yield quantize(
+        type as WeightType,
         decodeWeights(type, piece).map((weight) => weight * factor),
       );
     }

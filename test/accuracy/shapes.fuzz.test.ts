@@ -1,7 +1,7 @@
 /** Models of any shape, on both backends: what the kernels assume of sizes, heads and lengths holds for all of them. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { WEIGHT_TYPES } from "../../src/format/blocks.ts";
+import { blockSize, WEIGHT_TYPES } from "../../src/format/blocks.ts";
 import { loadModel } from "../../src/node.ts";
 import { type SyntheticModelOptions, syntheticModelBytes } from "../support/synthetic-model.ts";
 
@@ -29,14 +29,22 @@ const shape: fc.Arbitrary<SyntheticModelOptions> = fc
   })
   .map(({ group, type, ...options }) => {
     // Rows of types with blocks are whole blocks; others need a width of 4 and heads of 8.
-    const block = type.startsWith("Q") ? 32 : 0;
+    const block = blockSize(type).weights;
+    if (block === 1) {
+      const [hidden, headDim] = [4 * options.hidden, 8 * options.headDim];
+      return { ...options, type, heads: options.kvHeads * group, hidden, headDim };
+    }
+    // Heads together are a row of the output projection.
+    const heads =
+      block === 32 ? { heads: options.kvHeads * group } : { kvHeads: group > 3 ? 8 : 4, heads: 8 };
+    const most = block === 32 ? 3 : 1;
     return {
       ...options,
+      ...heads,
       type,
-      heads: options.kvHeads * group,
-      hidden: block ? block * (1 + (options.hidden & 3)) : 4 * options.hidden,
-      headDim: block || 8 * options.headDim,
-      feedForward: block ? block * (1 + (options.feedForward & 3)) : options.feedForward,
+      hidden: block * (1 + (options.hidden & most)),
+      headDim: 32,
+      feedForward: block * (1 + (options.feedForward & most)),
     };
   });
 

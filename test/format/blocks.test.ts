@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { UnsupportedError } from "../../src/errors.ts";
 import {
@@ -5,14 +6,41 @@ import {
   bytesPerRow,
   decodeWeights,
   encodeWeights,
+  isEncodableType,
   isWeightType,
   WEIGHT_TYPES,
+  type WeightType,
 } from "../../src/format/blocks.ts";
 import { TENSOR_TYPES } from "../../src/format/tensor-types.ts";
+import { scalesOf } from "../support/quantize.ts";
 import { createRandom } from "../support/random.ts";
+import { exactWeight } from "./exact-weight.ts";
+
+const ENCODABLE = WEIGHT_TYPES.filter(isEncodableType);
 
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(hex.match(/../g)!, (pair) => parseInt(pair, 16));
 const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
+const PATTERN_SCALES = [0x2a1f, 0xa8c3, 0x0007, 0x7bff, 0x8200, 0x3c00];
+
+/** 12 blocks: a formula's bytes, and usual, negative, subnormal and largest scales in turn. */
+function patternOf(type: WeightType): Uint8Array {
+  const { bytes } = blockSize(type);
+  const data = Uint8Array.from(
+    { length: 12 * bytes },
+    (_, i) => (i * i * 7 + i * 13 + (i >> 8) * 3 + 5) >> 2,
+  );
+  const view = new DataView(data.buffer);
+  let count = 0;
+  for (let block = 0; block < 12; block++) {
+    for (const at of scalesOf(type)) {
+      const index = block % 2 ? count % 6 : (count * 5 + 1) % 6;
+      view.setUint16(block * bytes + at, PATTERN_SCALES[index], true);
+      count++;
+    }
+  }
+  return data;
+}
 
 /** Weights of 100 blocks, of magnitudes that F16 scales can hold. */
 function randomWeights(seed: number): Float32Array {
@@ -28,6 +56,13 @@ test("block sizes are those of the file format", () => {
     BF16: { weights: 1, bytes: 2 },
     Q8_0: { weights: 32, bytes: 34 },
     Q4_0: { weights: 32, bytes: 18 },
+    Q4_1: { weights: 32, bytes: 20 },
+    Q5_0: { weights: 32, bytes: 22 },
+    Q5_1: { weights: 32, bytes: 24 },
+    Q4_K: { weights: 256, bytes: 144 },
+    Q5_K: { weights: 256, bytes: 176 },
+    Q6_K: { weights: 256, bytes: 210 },
+    IQ4_NL: { weights: 32, bytes: 18 },
   });
   for (const type of WEIGHT_TYPES) {
     const listed = [...TENSOR_TYPES.values()].find(({ name }) => name === type);
@@ -36,16 +71,21 @@ test("block sizes are those of the file format", () => {
 });
 
 test("bytesPerRow() counts whole blocks and refuses parts of one", () => {
-  expect(WEIGHT_TYPES.map((type) => bytesPerRow(type, 576))).toEqual([2304, 1152, 1152, 612, 324]);
+  const bytes = Object.fromEntries(WEIGHT_TYPES.map((type) => [type, bytesPerRow(type, 768)]));
+  expect(bytes).toEqual({
+    ...{ F32: 3072, F16: 1536, BF16: 1536, Q8_0: 816, Q4_0: 432, Q4_1: 480, Q5_0: 528, Q5_1: 576 },
+    ...{ Q4_K: 432, Q5_K: 528, Q6_K: 630, IQ4_NL: 432 },
+  });
+  expect(() => bytesPerRow("Q6_K", 576)).toThrow('"cols" must be a multiple of 256 for Q6_K, got 576');
   expect(() => bytesPerRow("Q8_0", 100)).toThrow('"cols" must be a multiple of 32 for Q8_0, got 100');
   expect(() => bytesPerRow("Q4_0", -32)).toThrow(RangeError);
 });
 
 test("a type that cannot run is an UnsupportedError", () => {
-  expect(isWeightType("Q6_K")).toBe(false);
+  expect(isWeightType("Q2_K")).toBe(false);
   expect(isWeightType("toString")).toBe(false);
-  expect(() => bytesPerRow("Q6_K", 256)).toThrow(UnsupportedError);
-  expect(() => decodeWeights("Q6_K", new Uint8Array(210))).toThrow(/got "Q6_K"/);
+  expect(() => bytesPerRow("Q2_K", 256)).toThrow(UnsupportedError);
+  expect(() => decodeWeights("Q2_K", new Uint8Array(84))).toThrow(/got "Q2_K"/);
 });
 
 describe("decodeWeights()", () => {
@@ -70,6 +110,48 @@ describe("decodeWeights()", () => {
     expect([...decodeWeights("Q4_0", block)].map((w) => w + 0)).toEqual(
       [...low, ...low.toReversed()].map((w) => w + 0),
     );
+  });
+
+  // SHA-256 of what dequantize_row_* of llama.cpp's libggml-base makes of `patternOf`, as f32 in memory.
+  test.each([
+    ["Q8_0", "af92d0d5d69654827c7272aca42d1634"],
+    ["Q4_0", "d72fde648a72fa51aec2078187782454"],
+    ["Q4_1", "87b9f4059ffbf8e6114c6bee9106ae97"],
+    ["Q5_0", "1193e799a19650a0c7c0f96b9fdcc36b"],
+    ["Q5_1", "dc64ae43acd99892a312fcdd239b8139"],
+    ["Q4_K", "178d9950565d1624b6d49041b2174334"],
+    ["Q5_K", "b877d9dae235ae64d3021f4a59737457"],
+    ["Q6_K", "9430076e8db6be6d694eaf2bd9f0f175"],
+    ["IQ4_NL", "ceeb2a2288473d67c653a4b61de08d54"],
+  ] as const)("%s equals ggml's dequantisation bit for bit", (type, expected) => {
+    const weights = decodeWeights(type, patternOf(type));
+    const hash = createHash("sha256").update(new Uint8Array(weights.buffer)).digest("hex");
+    expect(hash.slice(0, 32)).toBe(expected);
+  });
+
+  const quantised = WEIGHT_TYPES.filter((type) => blockSize(type).weights > 1);
+  test.each(quantised)("%s of random bytes is the exact value, rounded to f32 once", (type) => {
+    const { weights, bytes } = blockSize(type);
+    const random = createRandom(weights + bytes);
+    const blocks = 60;
+    const data = Uint8Array.from({ length: blocks * bytes }, () => random.below(256));
+    const view = new DataView(data.buffer);
+    for (let block = 0; block < blocks; block++) {
+      for (const at of scalesOf(type)) {
+        view.setUint16(block * bytes + at, random.below(0x7c00) | (random.below(2) << 15), true);
+      }
+    }
+    const decoded = decodeWeights(type, data);
+    for (let block = 0; block < blocks; block++) {
+      const part = data.subarray(block * bytes, (block + 1) * bytes);
+      for (let j = 0; j < weights; j++) {
+        const expected = exactWeight(type, part, j);
+        // Zeros of either sign are equal here; their signs are in the hashes above.
+        if (decoded[block * weights + j] !== expected) {
+          expect([block, j, decoded[block * weights + j]]).toEqual([block, j, expected]);
+        }
+      }
+    }
   });
 
   test("reads unaligned bytes and writes where told", () => {
@@ -108,7 +190,7 @@ describe("encodeWeights()", () => {
     expect(hexOf(encodeWeights(type, values))).toBe(expected);
   });
 
-  test.each(WEIGHT_TYPES)("%s keeps every weight within half a step", (type) => {
+  test.each(ENCODABLE)("%s keeps every weight within half a step", (type) => {
     const weights = randomWeights(1);
     const decoded = decodeWeights(type, encodeWeights(type, weights));
     for (let first = 0; first < weights.length; first += 32) {
@@ -124,7 +206,7 @@ describe("encodeWeights()", () => {
     }
   });
 
-  test.each(WEIGHT_TYPES)("%s gives zeros for zeros", (type) => {
+  test.each(ENCODABLE)("%s gives zeros for zeros", (type) => {
     const decoded = decodeWeights(type, encodeWeights(type, new Float32Array(64)));
     expect(decoded.every((weight) => weight === 0)).toBe(true);
   });
@@ -140,6 +222,14 @@ describe("encodeWeights()", () => {
       values[40] = bad;
       expect(() => encodeWeights(type, values)).toThrow(/weights 32 … 63: scale must be finite in F16/);
     }
+  });
+
+  test("refuses types that it cannot write", () => {
+    expect(isEncodableType("Q4_K")).toBe(false);
+    expect(() => encodeWeights("Q4_K", new Float32Array(256))).toThrow(UnsupportedError);
+    expect(() => encodeWeights("Q4_K", new Float32Array(256))).toThrow(
+      'Weight type to encode must be one of F32, F16, BF16, Q8_0, Q4_0, got "Q4_K"',
+    );
   });
 
   test("refuses parts of a block and too short an output", () => {

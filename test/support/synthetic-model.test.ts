@@ -1,12 +1,13 @@
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { decodeWeights, WEIGHT_TYPES } from "../../src/format/blocks.ts";
+import { blockSize, decodeWeights, WEIGHT_TYPES } from "../../src/format/blocks.ts";
 import { ByteReader } from "../../src/format/bytes.ts";
 import { type Gguf, readGguf } from "../../src/format/gguf.ts";
 import { metadataNumbers, metadataStrings } from "../../src/format/metadata.ts";
 import { ggufStream } from "./gguf-writer.ts";
 import {
   LLAMA_135M,
+  mediumTypes,
   type SyntheticModelOptions,
   syntheticModel,
   syntheticModelBytes,
@@ -57,14 +58,29 @@ describe("syntheticModel()", () => {
       const { tensors } = await parse({ type });
       for (const tensor of tensors) expect(tensor.type).toBe(tensor.shape.length === 1 ? "F32" : type);
       const name = "blk.1.attn_q.weight";
-      const exact = await weights({ type: "F32" }, name);
+      const hidden = Math.max(64, blockSize(type).weights);
+      const exact = await weights({ type: "F32", hidden }, name);
       const rounded = await weights({ type }, name);
       const error = exact.reduce((sum, weight, index) => sum + (weight - rounded[index]) ** 2, 0);
       const energy = exact.reduce((sum, weight) => sum + weight ** 2, 0);
-      expect(energy / exact.length).toBeCloseTo(1 / 64, 2);
+      expect(energy / exact.length).toBeCloseTo(1 / hidden, 2);
       expect(error / energy).toBeLessThan(0.02);
     },
   );
+
+  test("mixes types as files of medium size do", async () => {
+    const { tensors } = await parse({ type: "Q4_K", typeOf: mediumTypes(2) });
+    const types = Object.fromEntries(tensors.map(({ name, type }) => [name, type]));
+    expect(types).toMatchObject({
+      "token_embd.weight": "Q6_K",
+      "output.weight": "Q6_K",
+      "output_norm.weight": "F32",
+      "blk.0.attn_q.weight": "Q4_K",
+      "blk.0.attn_v.weight": "Q6_K",
+      "blk.1.ffn_down.weight": "Q6_K",
+      "blk.1.ffn_up.weight": "Q4_K",
+    });
+  });
 
   test("can be streamed, whatever its size", async () => {
     const reader = ByteReader.from(ggufStream(syntheticModel({ ...LLAMA_135M, type: "Q4_0" })));

@@ -4,7 +4,7 @@
  * The weights depend on seed and tensor name only, not on the weight type: the same options with another type give
  * the same model, rounded otherwise. They are scaled so that logits have a standard deviation of about 3.
  */
-import { encodeWeights, type WeightType } from "../../src/format/blocks.ts";
+import { blockSize, type WeightType } from "../../src/format/blocks.ts";
 import {
   bool,
   f32,
@@ -15,6 +15,7 @@ import {
   string,
   u32,
 } from "./gguf-writer.ts";
+import { quantize } from "./quantize.ts";
 import { createRandom, seedOf } from "./random.ts";
 import { syntheticTokenizer } from "./synthetic-tokenizer.ts";
 
@@ -25,9 +26,11 @@ export interface SyntheticModelOptions {
   architecture?: Architecture;
   /** Of all matrices; vectors are F32. Default "F16". */
   type?: WeightType;
+  /** Types of single matrices, by tensor name, where they are not `type`. */
+  typeOf?: (name: string) => WeightType | undefined;
   /** Default 512. */
   vocab?: number;
-  /** Default 64. */
+  /** Default 64, or one block of `type` where that is wider. */
   hidden?: number;
   /** Default 2. */
   layers?: number;
@@ -37,7 +40,7 @@ export interface SyntheticModelOptions {
   kvHeads?: number;
   /** Default: hidden / heads; for qwen3 twice that, as its files have it different. */
   headDim?: number;
-  /** Width of the feed-forward layer. Default 96. */
+  /** Width of the feed-forward layer. Default 96, or one block. */
   feedForward?: number;
   /** Default 256. */
   contextLength?: number;
@@ -72,13 +75,41 @@ export const LLAMA_135M: SyntheticModelOptions = {
   tied: true,
 };
 
+/**
+ * The types of a Q4_K_M file: Q6_K for the head and half of the value and down projections, the rest Q4_K. With "Q5_K" as
+ * `type` those of a Q5_K_M file.
+ */
+export function mediumTypes(layers: number): (name: string) => WeightType | undefined {
+  return (name) => {
+    if (name === "output.weight" || name === "token_embd.weight") return "Q6_K";
+    const [, layer, part] = /^blk\.(\d+)\.(.*)\.weight$/.exec(name) ?? [];
+    const more = Number(layer) % 2 === 0 || Number(layer) >= layers - 1;
+    return more && (part === "attn_v" || part === "ffn_down") ? "Q6_K" : undefined;
+  };
+}
+
 const LOGIT_DEVIATION = 3;
 const NORM_EPSILON = 1e-5;
 const ROPE_BASE = 10_000;
 const LINEAR_FACTOR = 4;
 /** Weights made and encoded at a time. */
 const PIECE_WEIGHTS = 1 << 16;
-const FILE_TYPES: Readonly<Record<WeightType, number>> = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 7, BF16: 32 };
+
+/** `general.file_type`: what most of the tensors are. */
+const FILE_TYPES: Readonly<Record<WeightType, number>> = {
+  F32: 0,
+  F16: 1,
+  Q4_0: 2,
+  Q4_1: 3,
+  Q8_0: 7,
+  Q5_0: 8,
+  Q5_1: 9,
+  Q4_K: 15,
+  Q5_K: 17,
+  Q6_K: 18,
+  IQ4_NL: 25,
+  BF16: 32,
+};
 
 /** The whole file in memory. For large models use `ggufChunks(syntheticModel(options))`. */
 export function syntheticModelBytes(options: SyntheticModelOptions = {}): Uint8Array {
@@ -87,17 +118,19 @@ export function syntheticModelBytes(options: SyntheticModelOptions = {}): Uint8A
 
 /** The file as a spec; weights are made when its tensors are written. */
 export function syntheticModel(options: SyntheticModelOptions = {}): GgufSpec {
-  const { architecture = "llama", hidden = 64, heads = 4 } = options;
+  const { architecture = "llama", type = "F16", heads = 4 } = options;
+  const block = blockSize(type).weights;
+  const hidden = options.hidden ?? Math.max(64, block);
   const headDim = options.headDim ?? (hidden / heads) * (architecture === "qwen3" ? 2 : 1);
   const model: Model = {
     architecture,
-    type: "F16",
+    type,
+    typeOf: () => undefined,
     vocab: 512,
-    hidden,
     layers: 2,
     heads,
     kvHeads: 2,
-    feedForward: 96,
+    feedForward: Math.max(96, block),
     contextLength: 256,
     tied: false,
     ropeScaling: "none",
@@ -105,6 +138,7 @@ export function syntheticModel(options: SyntheticModelOptions = {}): GgufSpec {
     pre: architecture === "llama" ? "gpt-2" : "qwen2",
     seed: 1,
     ...options,
+    hidden,
     headDim,
   };
   return { metadata: modelMetadata(model), tensors: modelTensors(model) };
@@ -192,22 +226,22 @@ function modelTensors(model: Model): GgufTensor[] {
   return tensors;
 }
 
-/** Matrices have the model's type, vectors are F32. */
+/** Matrices have the type asked for, vectors are F32. */
 function randomTensor(
-  { type, seed }: Model,
+  { type, typeOf, seed }: Model,
   name: string,
   shape: readonly number[],
   { mean = 0, deviation }: { mean?: number; deviation: number },
 ): GgufTensor {
   const [cols, rows = 1] = shape;
-  const tensorType = shape.length === 1 ? "F32" : type;
+  const tensorType = shape.length === 1 ? "F32" : (typeOf(name) ?? type);
   const data = function* (): Generator<Uint8Array, void, void> {
     const { normal } = createRandom(seedOf(seed, name));
     const rowsAtOnce = Math.max(1, Math.floor(PIECE_WEIGHTS / cols));
     for (let row = 0; row < rows; row += rowsAtOnce) {
       const values = new Float32Array(cols * Math.min(rowsAtOnce, rows - row));
       for (let index = 0; index < values.length; index++) values[index] = mean + deviation * normal();
-      yield encodeWeights(tensorType, values);
+      yield quantize(tensorType, values);
     }
   };
   return { name, type: tensorType, shape, data };
@@ -223,6 +257,6 @@ function ropeFactors(headDim: number): GgufTensor {
     name: "rope_freqs.weight",
     type: "F32",
     shape: [count],
-    data: () => [encodeWeights("F32", factors)],
+    data: () => [quantize("F32", factors)],
   };
 }

@@ -17,10 +17,22 @@ export class HeldMatrix implements Matrix {
   readonly rows: number;
   readonly cols: number;
   readonly allocation: Allocation<Uint8Array>;
+  /** Some rows of another matrix, whose memory they are in. */
+  readonly isView: boolean;
+  readonly #first: number;
   readonly #rowBytes: number;
 
-  constructor(allocation: Allocation<Uint8Array>, type: WeightType, rows: number, cols: number) {
+  /** @param first Row of the allocation that this begins with; absent: it is all of it. */
+  constructor(
+    allocation: Allocation<Uint8Array>,
+    type: WeightType,
+    rows: number,
+    cols: number,
+    first?: number,
+  ) {
     this.allocation = allocation;
+    this.isView = first !== undefined;
+    this.#first = first ?? 0;
     this.type = type;
     this.rows = rows;
     this.cols = cols;
@@ -28,13 +40,19 @@ export class HeldMatrix implements Matrix {
   }
 
   get bytes(): number {
-    return this.allocation.bytes;
+    return this.rows * this.#rowBytes;
+  }
+
+  view(first: number, count: number): HeldMatrix {
+    expectInteger("first", first, 0, this.rows);
+    expectInteger("count", count, 0, this.rows - first);
+    return new HeldMatrix(this.allocation, this.type, count, this.cols, this.#first + first);
   }
 
   /** Writes row `index` to `out`, from its start. */
   decodeRow(index: number, out: Float32Array): void {
     expectInteger("row", index, 0, this.rows - 1);
-    const start = index * this.#rowBytes;
+    const start = (this.#first + index) * this.#rowBytes;
     decodeWeights(this.type, this.allocation.data.subarray(start, start + this.#rowBytes), out);
   }
 }

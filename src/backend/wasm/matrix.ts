@@ -1,6 +1,6 @@
 /** matrix: weights in linear memory, packed into tiles of 4 rows as they arrive. */
 import { grouped } from "../../errors.ts";
-import { bytesPerRow, type WeightType } from "../../format/blocks.ts";
+import { blockSize, bytesPerRow, type WeightType } from "../../format/blocks.ts";
 import { type Matrix, type MatrixWriter, stride } from "../backend.ts";
 import type { Arena } from "./arena.ts";
 import type { Exports } from "./exports.ts";
@@ -10,11 +10,21 @@ export const FORMAT_IDS: Readonly<Record<WeightType, number>> = {
   F32: 0,
   F16: 1,
   Q4_0: 2,
+  Q4_1: 3,
+  Q5_0: 6,
+  Q5_1: 7,
   Q8_0: 8,
+  Q4_K: 12,
+  Q5_K: 13,
+  Q6_K: 14,
+  IQ4_NL: 20,
   BF16: 30,
 };
 
 const TILE_ROWS = 4;
+
+/** Bytes by which a packed block is longer than the file's: outer scales as f32, inner ones a byte each. */
+const MORE_BYTES: Readonly<Partial<Record<WeightType, number>>> = { Q4_K: 8, Q5_K: 8, Q6_K: 2 };
 
 export interface PackedMatrix extends Matrix {
   readonly address: number;
@@ -22,8 +32,10 @@ export interface PackedMatrix extends Matrix {
 
 /** Bytes of a packed matrix: what tile_bytes of matmul/bands.ts says per tile, without its 32 bits. */
 export function packedBytes(type: WeightType, rows: number, cols: number): number {
-  const quantized = type === "Q8_0" || type === "Q4_0";
-  return Math.ceil(rows / TILE_ROWS) * TILE_ROWS * bytesPerRow(type, quantized ? cols : stride(cols));
+  const block = blockSize(type).weights;
+  const width = block === 1 ? stride(cols) : cols;
+  const rowBytes = bytesPerRow(type, width) + (width / block) * (MORE_BYTES[type] ?? 0);
+  return Math.ceil(rows / TILE_ROWS) * TILE_ROWS * rowBytes;
 }
 
 /** Collects four rows at a time in a staging buffer and packs them; the file's bytes are never held as a whole. */

@@ -1,7 +1,8 @@
 /** What the cases share: shapes, inputs with poisoned padding, guarded outputs, comparisons. */
 import { expect } from "vitest";
 import { type Backend, type Floats, type Matrix, stride } from "../../../src/backend/backend.ts";
-import { bytesPerRow, decodeWeights, encodeWeights, type WeightType } from "../../../src/format/blocks.ts";
+import { blockSize, bytesPerRow, decodeWeights, type WeightType } from "../../../src/format/blocks.ts";
+import { quantize, scalesOf } from "../../support/quantize.ts";
 import type { Random } from "../../support/random.ts";
 
 /** Around every width that a vector, a block or an unrolled loop may have. */
@@ -67,9 +68,15 @@ export function guarded(
   };
 }
 
+/** `cols`, or the least width above that is a whole number of blocks. */
+export function wholeBlocks(type: WeightType, cols: number): number {
+  const { weights } = blockSize(type);
+  return Math.ceil(cols / weights) * weights;
+}
+
 /** Weights of the usual size, as a file holds them. */
 export function usualWeights(type: WeightType, rows: number, cols: number, random: Random): Uint8Array {
-  return encodeWeights(
+  return quantize(
     type,
     Float32Array.from({ length: rows * cols }, () => random.normal() / 8),
   );
@@ -83,10 +90,9 @@ export function extremeWeights(type: WeightType, rows: number, cols: number, ran
   const bytes = Uint8Array.from({ length: rows * bytesPerRow(type, cols) }, () => random.below(256));
   const finiteHalf = () => [random.below(0x7c00), 0x7bff, 1, 0][random.below(4)] | (random.below(2) << 15);
   const view = new DataView(bytes.buffer);
-  const step = { F32: 4, F16: 2, BF16: 2, Q8_0: 34, Q4_0: 18 }[type];
-  for (let at = 0; at < bytes.length; at += step) {
-    if (type === "F16" || type === "Q8_0" || type === "Q4_0") view.setUint16(at, finiteHalf(), true);
-    else {
+  for (let at = 0; at < bytes.length; at += blockSize(type).bytes) {
+    for (const scale of scalesOf(type)) view.setUint16(at + scale, finiteHalf(), true);
+    if (type === "F32" || type === "BF16") {
       const exponent = 107 + random.below(41);
       const upper = (random.below(2) << 15) | (exponent << 7) | random.below(128);
       view.setUint16(type === "F32" ? at + 2 : at, upper, true);

@@ -1,7 +1,7 @@
 /** embed and matmul, over all weight types. */
 import { describe, expect, test } from "vitest";
 import { type Backend, type Matrix, stride } from "../../../src/backend/backend.ts";
-import { WEIGHT_TYPES, type WeightType } from "../../../src/format/blocks.ts";
+import { blockSize, WEIGHT_TYPES, type WeightType } from "../../../src/format/blocks.ts";
 import type { CreateBackend, Tolerance } from "../../backend.case.ts";
 import { createRandom, type Random } from "../../support/random.ts";
 import {
@@ -19,8 +19,10 @@ import {
   usualWeights,
   vectorOf,
   vectors,
+  wholeBlocks,
 } from "./harness.ts";
 
+/** Columns that share a rounding step of the input. */
 const BLOCK = 32;
 /** Below, at and above a tile of 4 rows, and eight of them. */
 const ROWS = [1, 2, 3, 4, 5, 7, 31, 32, 33, 36, 37, 64, 65, 67];
@@ -46,12 +48,14 @@ const INPUTS: Record<string, Input> = {
 
 export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
   describe.each(WEIGHT_TYPES)("%s", (type) => {
-    const quantised = type === "Q8_0" || type === "Q4_0";
-    const widths = quantised ? [32, 64, 96, 992, 32_000] : [...LENGTHS, LONG];
+    const quantised = blockSize(type).weights > 1;
+    const widths = quantised
+      ? [...new Set([32, 64, 96, 992, 32_000].map((cols) => wholeBlocks(type, cols)))]
+      : [...LENGTHS, LONG];
 
     test("embed gives the exact weights", async () => {
       const backend = await create();
-      for (const cols of widths.filter((cols) => cols <= 1000)) {
+      for (const cols of widths.filter((cols) => cols <= 1024)) {
         const rows = 9;
         const bytes = extremeWeights(type, rows, cols, createRandom(cols));
         const matrix = fillMatrix(backend, type, rows, cols, bytes);
@@ -92,33 +96,36 @@ export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
     });
 
     test("matmul over every height", async () => {
+      const cols = wholeBlocks(type, 64);
       for (const rows of ROWS) {
         const random = createRandom(rows);
-        const x = vectors(4, 64, () => random.normal());
-        await check(rows, 64, 4, usualWeights(type, rows, 64, random), x);
-        await check(rows, 64, 1, usualWeights(type, rows, 64, random), x);
+        const x = vectors(4, cols, () => random.normal());
+        await check(rows, cols, 4, usualWeights(type, rows, cols, random), x);
+        await check(rows, cols, 1, usualWeights(type, rows, cols, random), x);
       }
     });
 
     test("matmul over every number of columns, and weights of every size", async () => {
+      const cols = wholeBlocks(type, 96);
       for (const columns of COLUMNS) {
         const random = createRandom(columns);
-        const x = vectors(columns, 96, () => random.normal());
-        await check(37, 96, columns, extremeWeights(type, 37, 96, random), x);
+        const x = vectors(columns, cols, () => random.normal());
+        await check(37, cols, columns, extremeWeights(type, 37, cols, random), x);
       }
     });
 
     test.each(Object.keys(INPUTS))("matmul with inputs that are %s", async (name) => {
       const random = createRandom(name.length);
       const value = INPUTS[name](random);
-      const x = vectors(5, 128, (_, i) => value(i));
-      await check(33, 128, 5, usualWeights(type, 33, 128, random), x);
-      await check(33, 128, 5, extremeWeights(type, 33, 128, random), x);
+      const cols = wholeBlocks(type, 128);
+      const x = vectors(5, cols, (_, i) => value(i));
+      await check(33, cols, 5, usualWeights(type, 33, cols, random), x);
+      await check(33, cols, 5, extremeWeights(type, 33, cols, random), x);
     });
 
     test("matmul: a column has the same bits alone, among others and at any index", async () => {
       const backend = await create();
-      const [rows, cols] = [37, 96];
+      const [rows, cols] = [37, wholeBlocks(type, 96)];
       const random = createRandom(7);
       const matrix = fillMatrix(backend, type, rows, cols, extremeWeights(type, rows, cols, random));
       const most = Math.max(...COLUMNS);
@@ -137,9 +144,41 @@ export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
       }
     });
 
+    test("matmul: some rows of a matrix have the bits that they have among all of it", async () => {
+      const backend = await create();
+      const [rows, cols, columns] = [150, wholeBlocks(type, 96), 3];
+      const random = createRandom(12);
+      const matrix = fillMatrix(backend, type, rows, cols, extremeWeights(type, rows, cols, random));
+      const x = vectors(columns, cols, () => random.normal());
+      const whole = await multiply(backend, matrix, x, columns);
+      for (const [first, count] of [
+        [0, 4],
+        [0, 148],
+        [4, 64],
+        [144, 4],
+      ]) {
+        const some = backend.rowsOf(matrix, first, count);
+        expect([some.type, some.rows, some.cols]).toEqual([type, count, cols]);
+        const found = await multiply(backend, some, x, columns);
+        for (let column = 0; column < columns; column++) {
+          const expected = vectorOf(whole, column, rows).subarray(first, first + count);
+          expectSame(
+            vectorOf(found, column, count),
+            expected,
+            `rows ${first} and ${count}, column ${column}`,
+          );
+        }
+        const row = guarded(backend, stride(cols));
+        backend.embed(row.floats, some, [count - 1]);
+        const same = guarded(backend, stride(cols));
+        backend.embed(same.floats, matrix, [first + count - 1]);
+        expectSame(await row.read(), await same.read(), `row ${count - 1} of ${first}`);
+      }
+    });
+
     test.each([NaN, Infinity])("matmul: an input of %s spoils its column and no other", async (bad) => {
       const backend = await create();
-      const [rows, cols, columns] = [9, 64, 7];
+      const [rows, cols, columns] = [9, wholeBlocks(type, 64), 7];
       const random = createRandom(8);
       const weights = usualWeights(type, rows, cols, random);
       const matrix = fillMatrix(backend, type, rows, cols, weights);
@@ -160,9 +199,20 @@ export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
 
   test("matmul: several products of one input are what each is alone", async () => {
     const backend = await create();
-    const cols = 160;
+    const cols = 512;
     const random = createRandom(9);
-    const types: WeightType[] = ["Q8_0", "Q4_0", "Q8_0", "F16", "BF16", "F32", "F32"];
+    const types: WeightType[] = [
+      "Q8_0",
+      "Q4_0",
+      "Q8_0",
+      "Q4_K",
+      "Q6_K",
+      "Q4_K",
+      "IQ4_NL",
+      "F16",
+      "BF16",
+      "F32",
+    ];
     const matrices = types.map((type, i) =>
       fillMatrix(backend, type, 5 + i, cols, usualWeights(type, 5 + i, cols, random)),
     );
@@ -188,12 +238,14 @@ export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
   test.each(WEIGHT_TYPES)("matmul over %s keeps nothing of an earlier, larger input", async (type) => {
     const backend = await create();
     const random = createRandom(11);
-    for (const cols of type === "Q8_0" || type === "Q4_0" ? [32, 64] : [1, 5, 33, 64]) {
-      const wide = fillMatrix(backend, type, 5, 128, usualWeights(type, 5, 128, random));
+    const block = blockSize(type).weights;
+    for (const cols of block > 1 ? [block, 2 * block] : [1, 5, 33, 64]) {
+      const most = Math.max(128, 2 * block);
+      const wide = fillMatrix(backend, type, 5, most, usualWeights(type, 5, most, random));
       const bytes = usualWeights(type, 5, cols, random);
       const narrow = fillMatrix(backend, type, 5, cols, bytes);
       for (const columns of [1, 4, 6]) {
-        await multiply(backend, wide, new Float32Array(8 * 128).fill(NaN), 8);
+        await multiply(backend, wide, new Float32Array(8 * most).fill(NaN), 8);
         const x = vectors(columns, cols, () => random.normal());
         const found = await multiply(backend, narrow, x, columns);
         const fresh = await create();
@@ -209,10 +261,10 @@ export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
   test("matmul leaves its input as it is", async () => {
     const backend = await create();
     const random = createRandom(10);
-    const values = vectors(5, 64, () => random.normal());
+    const values = vectors(5, 256, () => random.normal());
     const x = load(backend, values);
     for (const type of WEIGHT_TYPES) {
-      const weights = fillMatrix(backend, type, 4, 64, usualWeights(type, 4, 64, random));
+      const weights = fillMatrix(backend, type, 4, 256, usualWeights(type, 4, 256, random));
       backend.matmul(x, 5, [{ weights, out: backend.floats(20) }]);
       expectSame(await copyOf(backend, x), values, type);
     }
@@ -234,7 +286,7 @@ async function multiply(
 
 /** One column: sums[r] = Σ w·x, and scales[r], which errors are measured by; see Tolerance. */
 function product(type: WeightType, rows: number, cols: number, weights: Uint8Array, x: Float32Array) {
-  const sizes = sizesOf(x, type === "Q8_0" || type === "Q4_0" ? BLOCK : 1);
+  const sizes = sizesOf(x, blockSize(type).weights > 1 ? BLOCK : 1);
   const sums = new Float64Array(rows);
   const scales = new Float64Array(rows);
   for (let r = 0; r < rows; r++) {

@@ -4,7 +4,17 @@ import type { Backend, Floats, KvCache, Matrix } from "../../../src/backend/back
 import { WEIGHT_TYPES } from "../../../src/format/blocks.ts";
 import type { CreateBackend } from "../../backend.case.ts";
 import { createRandom } from "../../support/random.ts";
-import { copyOf, expectSame, fillMatrix, LENGTHS, LONG, load, rowOf, usualWeights } from "./harness.ts";
+import {
+  copyOf,
+  expectSame,
+  fillMatrix,
+  LENGTHS,
+  LONG,
+  load,
+  rowOf,
+  usualWeights,
+  wholeBlocks,
+} from "./harness.ts";
 
 const MIB = 2 ** 20;
 /** What alignment may add to an allocation. */
@@ -56,8 +66,8 @@ export function memoryCases(create: CreateBackend): void {
         [backend.kvBytes(shape, 100), () => backend.kvCache(shape, 100)],
       ];
       for (const type of WEIGHT_TYPES) {
-        const bytes = usualWeights(type, 37, 64, createRandom(1));
-        held.push([backend.matrixBytes(type, 37, 64), () => fillMatrix(backend, type, 37, 64, bytes)]);
+        const bytes = usualWeights(type, 37, 256, createRandom(1));
+        held.push([backend.matrixBytes(type, 37, 256), () => fillMatrix(backend, type, 37, 256, bytes)]);
       }
       for (const [announced, make] of held) {
         const before = backend.usedBytes;
@@ -126,7 +136,7 @@ export function memoryCases(create: CreateBackend): void {
   describe("matrix", () => {
     test.each(WEIGHT_TYPES)("%s arrives the same in pieces of any size", async (type) => {
       const backend = await create();
-      const [rows, cols] = [11, 96];
+      const [rows, cols] = [11, wholeBlocks(type, 96)];
       const bytes = usualWeights(type, rows, cols, createRandom(2));
       const tokens = Array.from({ length: rows }, (_, i) => i);
       for (const piece of [1, 3, 7, 18, 34, 101, 1000, bytes.length]) {
@@ -141,14 +151,15 @@ export function memoryCases(create: CreateBackend): void {
 
     test.each(WEIGHT_TYPES)("%s: too many and too few bytes are refused, with the counts", async (type) => {
       const backend = await create();
-      const bytes = usualWeights(type, 50, 64, createRandom(3));
+      const cols = wholeBlocks(type, 64);
+      const bytes = usualWeights(type, 50, cols, createRandom(3));
       const refused = (write: (backend: Backend) => unknown, count: number) => {
         expect(() => write(backend)).toThrow(RangeError);
         expect(() => write(backend)).toThrow(bytes.length.toLocaleString("en"));
         expect(() => write(backend)).toThrow(count.toLocaleString("en"));
       };
       const tooMany = (count: number) => () => {
-        const writer = backend.matrix(type, 50, 64);
+        const writer = backend.matrix(type, 50, cols);
         writer.write(bytes);
         writer.write(new Uint8Array(count));
       };
@@ -156,7 +167,7 @@ export function memoryCases(create: CreateBackend): void {
       refused(tooMany(12_345), bytes.length + 12_345);
       for (const count of [0, 1, bytes.length - 1]) {
         refused(() => {
-          const writer = backend.matrix(type, 50, 64);
+          const writer = backend.matrix(type, 50, cols);
           writer.write(bytes.subarray(0, count));
           writer.finish();
         }, count);

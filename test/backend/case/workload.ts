@@ -6,7 +6,7 @@ import { createRandom } from "../../support/random.ts";
 import { copyOf, extremeWeights, fillMatrix, load, usualWeights, vectors } from "./harness.ts";
 
 const ROWS = 67;
-const COLS = 192;
+const COLS = 512;
 const COLUMNS = 7;
 
 /** Results by operation, from seeded inputs. */
@@ -61,6 +61,16 @@ export async function runWorkload(backend: Backend): Promise<Map<string, Float32
   results.set("logSumExp", new Float32Array(Float64Array.of(await backend.logSumExp(row, 32_003)).buffer));
   const { ids, logits } = await backend.top(row, 32_003, 100);
   results.set("top", Float32Array.of(...ids, ...logits));
+  const kernels = backend.lawKernels(row, 32_003);
+  const law = {
+    temperature: 0.9,
+    edits: { tokens: Uint32Array.of(7, 900), logits: Float64Array.of(NaN, 3) },
+  };
+  const { most } = kernels.range(law);
+  const { total, mass } = kernels.buckets(law, most, 3);
+  results.set("buckets", new Float32Array(Float64Array.of(most, total, ...mass).buffer));
+  const contest = kernels.contest(law, most, { bar: most - 9, last: 32_002 }, 5, 6);
+  results.set("contest", Float32Array.of(contest?.total ?? NaN, ...(contest?.tokens ?? [])));
   backend.softmax(row, row, 32_003);
   await keep("softmax", row);
 

@@ -1,9 +1,13 @@
 /**
- * q4_0 with relaxed dots: nibbles are unsigned and small, so they are the operand that must stay in 0 … 127, and the code
- * of the activation is split into two signed bytes, code = 128·high + low: 4 dots per 32 weights and column.
+ * nibbles with relaxed dots: 4-bit codes are unsigned and small, so they are the operand that must stay in 0 … 127, and the code
+ * of the activation is split into two signed bytes, code = 128·high + low: 2 dots per 16 weights and column.
+ *
+ * Vector c of a block holds chunk c in its low nibbles and chunk c + 4 in its high ones; see codes.ts. Of Q4_0 all `blocks`
+ * are done at once and join the sums with their scales, which stand before the codes. Of other formats, called with `steps`
+ * 0, one block is done and its totals are left in TOTALS, for scales.ts.
  */
 import { dot_bytes } from "../lib/lanes";
-import { ACCUMULATORS, fold, fold4 } from "./sums";
+import { ACCUMULATORS, TOTALS, fold, fold4 } from "./sums";
 import { BLOCK_BYTES_Q4_0 } from "./tile";
 
 const LOW_NIBBLES: usize = memory.data<u8>(
@@ -11,15 +15,23 @@ const LOW_NIBBLES: usize = memory.data<u8>(
   16,
 );
 
-/** Four streams side by side: a vector of codes is loaded once for 16 rows, and the memory bus has four places to go. */
-export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
-  const end = ACCUMULATORS + streams * 16;
+/** One column, four streams side by side: a vector of codes is loaded once for 16 rows, and the memory bus has four places to go. */
+export function dot_x1(
+  codes: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  firsts: usize,
+  steps: usize,
+  blocks: usize,
+): void {
+  const sums = steps != 0 ? ACCUMULATORS : TOTALS;
+  const end = sums + streams * 16;
   const low_nibbles = v128.load(LOW_NIBBLES);
-  let steps = group + blocks * 256;
-  let offsets = steps + blocks * 4;
   for (let n = blocks; n > 0; --n) {
-    let tile_a = weights;
-    for (let sum = ACCUMULATORS; sum < end; sum += 64) {
+    const first_i32x4 = v128.load32_splat(firsts);
+    let tile_a = codes;
+    for (let sum = sums; sum < end; sum += 64) {
       // Where fewer than four are left the last one serves again: its surplus sums are never looked at.
       const tile_b = sum + 16 < end ? tile_a + stride : tile_a;
       const tile_c = sum + 32 < end ? tile_b + stride : tile_b;
@@ -28,7 +40,7 @@ export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: us
         b_high = a_high,
         c_high = a_high,
         d_high = a_high;
-      let a_low = v128.load32_splat(offsets),
+      let a_low = first_i32x4,
         b_low = a_low,
         c_low = a_low,
         d_low = a_low;
@@ -39,10 +51,10 @@ export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: us
         x = group;
       const stop = tile_a + 64;
       do {
-        const wa = v128.load(pa, 8);
-        const wb = v128.load(pb, 8);
-        const wc = v128.load(pc, 8);
-        const wd = v128.load(pd, 8);
+        const wa = v128.load(pa);
+        const wb = v128.load(pb);
+        const wc = v128.load(pc);
+        const wd = v128.load(pd);
         let na = v128.and(wa, low_nibbles);
         let nb = v128.and(wb, low_nibbles);
         let nc = v128.and(wc, low_nibbles);
@@ -77,28 +89,45 @@ export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: us
         pd += 16;
         x += 16;
       } while (pa < stop);
-      const step_f32x4 = v128.load32_splat(steps);
-      fold(sum, tile_a, step_f32x4, i32x4.add(i32x4.shl(a_high, 7), a_low));
-      fold(sum + 16, tile_b, step_f32x4, i32x4.add(i32x4.shl(b_high, 7), b_low));
-      fold(sum + 32, tile_c, step_f32x4, i32x4.add(i32x4.shl(c_high, 7), c_low));
-      fold(sum + 48, tile_d, step_f32x4, i32x4.add(i32x4.shl(d_high, 7), d_low));
+      const a = i32x4.add(i32x4.shl(a_high, 7), a_low),
+        b = i32x4.add(i32x4.shl(b_high, 7), b_low);
+      const c = i32x4.add(i32x4.shl(c_high, 7), c_low),
+        d = i32x4.add(i32x4.shl(d_high, 7), d_low);
+      if (steps != 0) {
+        const step_f32x4 = v128.load32_splat(steps);
+        fold(sum, tile_a - 8, step_f32x4, a);
+        fold(sum + 16, tile_b - 8, step_f32x4, b);
+        fold(sum + 32, tile_c - 8, step_f32x4, c);
+        fold(sum + 48, tile_d - 8, step_f32x4, d);
+      } else {
+        v128.store(sum, a);
+        v128.store(sum, b, 16);
+        v128.store(sum, c, 32);
+        v128.store(sum, d, 48);
+      }
       tile_a = tile_d + stride;
     }
-    weights += BLOCK_BYTES_Q4_0;
+    codes += BLOCK_BYTES_Q4_0;
     group += 256;
-    steps += 4;
-    offsets += 4;
+    firsts += 4;
+    if (steps != 0) steps += 4;
   }
 }
 
-/** Two streams at a time; the high halves of the codes first, then the low ones on top of the same sums. */
-export function q4_0_x4(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
+/** Four columns, two streams at a time; the high halves of the codes first, then the low ones on top of the same sums. */
+export function dot_x4(
+  codes: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  firsts: usize,
+  steps: usize,
+  blocks: usize,
+): void {
   const low_nibbles = v128.load(LOW_NIBBLES);
-  let steps = group + blocks * 256;
-  let offsets = steps + blocks * 16;
   for (let n = blocks; n > 0; --n) {
-    let tile = weights;
-    let sum = ACCUMULATORS;
+    let tile = codes;
+    let totals = steps != 0 ? ACCUMULATORS : TOTALS;
     for (let left: isize = streams; left > 0; left -= 2) {
       const other = left > 1 ? tile + stride : tile;
       let a0 = i32x4.splat(0);
@@ -115,8 +144,8 @@ export function q4_0_x4(weights: usize, stride: usize, streams: usize, group: us
           q = other;
         const end = tile + 64;
         do {
-          const w = v128.load(p, 8),
-            v = v128.load(q, 8);
+          const w = v128.load(p),
+            v = v128.load(q);
           let w_nibbles = v128.and(w, low_nibbles),
             v_nibbles = v128.and(v, low_nibbles);
           let code = v128.load32_splat(x);
@@ -151,28 +180,39 @@ export function q4_0_x4(weights: usize, stride: usize, streams: usize, group: us
         } while (p < end);
         x += 64;
         if (part == 0) {
-          let offset = v128.load32_splat(offsets);
+          let offset = v128.load32_splat(firsts);
           a0 = i32x4.add(i32x4.shl(a0, 7), offset);
           b0 = i32x4.add(i32x4.shl(b0, 7), offset);
-          offset = v128.load32_splat(offsets, 4);
+          offset = v128.load32_splat(firsts, 4);
           a1 = i32x4.add(i32x4.shl(a1, 7), offset);
           b1 = i32x4.add(i32x4.shl(b1, 7), offset);
-          offset = v128.load32_splat(offsets, 8);
+          offset = v128.load32_splat(firsts, 8);
           a2 = i32x4.add(i32x4.shl(a2, 7), offset);
           b2 = i32x4.add(i32x4.shl(b2, 7), offset);
-          offset = v128.load32_splat(offsets, 12);
+          offset = v128.load32_splat(firsts, 12);
           a3 = i32x4.add(i32x4.shl(a3, 7), offset);
           b3 = i32x4.add(i32x4.shl(b3, 7), offset);
         }
       }
-      fold4(sum, tile, steps, a0, a1, a2, a3);
-      fold4(sum + 16, other, steps, b0, b1, b2, b3);
+      if (steps != 0) {
+        fold4(totals, tile - 8, steps, a0, a1, a2, a3);
+        fold4(totals + 16, other - 8, steps, b0, b1, b2, b3);
+      } else {
+        v128.store(totals, a0);
+        v128.store(totals, a1, 32);
+        v128.store(totals, a2, 64);
+        v128.store(totals, a3, 96);
+        v128.store(totals, b0, 16);
+        v128.store(totals, b1, 48);
+        v128.store(totals, b2, 80);
+        v128.store(totals, b3, 112);
+      }
       tile += stride * 2;
-      sum += 128;
+      totals += 128;
     }
-    weights += BLOCK_BYTES_Q4_0;
+    codes += BLOCK_BYTES_Q4_0;
     group += 256;
-    steps += 16;
-    offsets += 16;
+    firsts += 16;
+    if (steps != 0) steps += 16;
   }
 }

@@ -1,29 +1,39 @@
 /**
- * q4_0 without relaxed SIMD: a 16-bit lane holds 4 nibbles. One shift brings the odd ones to where the even ones stand;
+ * nibbles without relaxed SIMD: 4-bit codes, of which a 16-bit lane holds four. One shift brings the odd ones to where the even ones stand;
  * then the two low ones count once and the two high ones 256 times, so each pair has a sum of its own, and the second is
  * shifted down at the end of a block (exactly: it is a multiple of 256).
+ *
+ * Layout, and what `blocks` and `steps` mean: as in nibbles-relaxed.ts.
  */
 import { dot_halves } from "../lib/lanes";
-import { ACCUMULATORS, fold, fold4 } from "./sums";
+import { ACCUMULATORS, TOTALS, fold, fold4 } from "./sums";
 import { BLOCK_BYTES_Q4_0 } from "./tile";
 
 const LOW_NIBBLES: usize = memory.data<u8>([15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0], 16);
 
-/** One column, four streams side by side. Leaves 4 sums per stream in ACCUMULATORS. */
-export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
-  const end = ACCUMULATORS + streams * 16;
+/** One column, four streams side by side. */
+export function dot_x1(
+  codes: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  firsts: usize,
+  steps: usize,
+  blocks: usize,
+): void {
+  const sums = steps != 0 ? ACCUMULATORS : TOTALS;
+  const end = sums + streams * 16;
   const low_nibbles = v128.load(LOW_NIBBLES);
   const high_nibbles = i16x8.shl(low_nibbles, 8);
-  let steps = group + blocks * 256;
-  let offsets = steps + blocks * 4;
   for (let n = blocks; n > 0; --n) {
-    let tile_a = weights;
-    for (let sum = ACCUMULATORS; sum < end; sum += 64) {
+    const first_i32x4 = v128.load32_splat(firsts);
+    let tile_a = codes;
+    for (let sum = sums; sum < end; sum += 64) {
       // Where fewer than four are left the last one serves again: its surplus sums are never looked at.
       const tile_b = sum + 16 < end ? tile_a + stride : tile_a;
       const tile_c = sum + 32 < end ? tile_b + stride : tile_b;
       const tile_d = sum + 48 < end ? tile_c + stride : tile_c;
-      let a_low = v128.load32_splat(offsets),
+      let a_low = first_i32x4,
         b_low = a_low,
         c_low = a_low,
         d_low = a_low;
@@ -38,10 +48,10 @@ export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: us
         x = group;
       const stop = tile_a + 64;
       do {
-        let wa = v128.load(pa, 8),
-          wb = v128.load(pb, 8),
-          wc = v128.load(pc, 8),
-          wd = v128.load(pd, 8);
+        let wa = v128.load(pa),
+          wb = v128.load(pb),
+          wc = v128.load(pc),
+          wd = v128.load(pd);
         let code = v128.load(x);
         a_low = dot_halves(a_low, v128.and(wa, low_nibbles), code);
         b_low = dot_halves(b_low, v128.and(wb, low_nibbles), code);
@@ -72,33 +82,51 @@ export function q4_0_x1(weights: usize, stride: usize, streams: usize, group: us
         pd += 16;
         x += 64;
       } while (pa < stop);
-      const step_f32x4 = v128.load32_splat(steps);
-      fold(sum, tile_a, step_f32x4, join(a_low, a_high));
-      fold(sum + 16, tile_b, step_f32x4, join(b_low, b_high));
-      fold(sum + 32, tile_c, step_f32x4, join(c_low, c_high));
-      fold(sum + 48, tile_d, step_f32x4, join(d_low, d_high));
+      const a = join(a_low, a_high),
+        b = join(b_low, b_high);
+      const c = join(c_low, c_high),
+        d = join(d_low, d_high);
+      if (steps != 0) {
+        const step_f32x4 = v128.load32_splat(steps);
+        fold(sum, tile_a - 8, step_f32x4, a);
+        fold(sum + 16, tile_b - 8, step_f32x4, b);
+        fold(sum + 32, tile_c - 8, step_f32x4, c);
+        fold(sum + 48, tile_d - 8, step_f32x4, d);
+      } else {
+        v128.store(sum, a);
+        v128.store(sum, b, 16);
+        v128.store(sum, c, 32);
+        v128.store(sum, d, 48);
+      }
       tile_a = tile_d + stride;
     }
-    weights += BLOCK_BYTES_Q4_0;
+    codes += BLOCK_BYTES_Q4_0;
     group += 256;
-    steps += 4;
-    offsets += 4;
+    firsts += 4;
+    if (steps != 0) steps += 4;
   }
 }
 
-/** Four columns, one stream at a time. Leaves 4 sums per stream and column in ACCUMULATORS. */
-export function q4_0_x4(weights: usize, stride: usize, streams: usize, group: usize, blocks: usize): void {
+/** Four columns, one stream at a time. */
+export function dot_x4(
+  codes: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  firsts: usize,
+  steps: usize,
+  blocks: usize,
+): void {
   const low_nibbles = v128.load(LOW_NIBBLES);
   const high_nibbles = i16x8.shl(low_nibbles, 8);
-  let steps = group + blocks * 256;
-  let offsets = steps + blocks * 16;
+  const totals = steps != 0 ? ACCUMULATORS : TOTALS;
   for (let n = blocks; n > 0; --n) {
-    let tile = weights;
+    let tile = codes;
     for (let stream: usize = 0; stream < streams; stream++) {
-      let low0 = v128.load32_splat(offsets),
-        low1 = v128.load32_splat(offsets, 4);
-      let low2 = v128.load32_splat(offsets, 8),
-        low3 = v128.load32_splat(offsets, 12);
+      let low0 = v128.load32_splat(firsts),
+        low1 = v128.load32_splat(firsts, 4);
+      let low2 = v128.load32_splat(firsts, 8),
+        low3 = v128.load32_splat(firsts, 12);
       let high0 = i32x4.splat(0),
         high1 = high0,
         high2 = high0,
@@ -107,7 +135,7 @@ export function q4_0_x4(weights: usize, stride: usize, streams: usize, group: us
         x = group;
       const end = tile + 64;
       do {
-        const w = v128.load(p, 8);
+        const w = v128.load(p);
         let nibbles = v128.and(w, low_nibbles);
         low0 = dot_halves(low0, nibbles, v128.load32_splat(x));
         low1 = dot_halves(low1, nibbles, v128.load32_splat(x, 4));
@@ -132,14 +160,24 @@ export function q4_0_x4(weights: usize, stride: usize, streams: usize, group: us
         p += 16;
         x += 64;
       } while (p < end);
-      const sum = ACCUMULATORS + (stream >> 1) * 128 + (stream & 1) * 16;
-      fold4(sum, tile, steps, join(low0, high0), join(low1, high1), join(low2, high2), join(low3, high3));
+      const a0 = join(low0, high0),
+        a1 = join(low1, high1);
+      const a2 = join(low2, high2),
+        a3 = join(low3, high3);
+      const sum = totals + (stream >> 1) * 128 + (stream & 1) * 16;
+      if (steps != 0) fold4(sum, tile - 8, steps, a0, a1, a2, a3);
+      else {
+        v128.store(sum, a0);
+        v128.store(sum, a1, 32);
+        v128.store(sum, a2, 64);
+        v128.store(sum, a3, 96);
+      }
       tile += stride;
     }
-    weights += BLOCK_BYTES_Q4_0;
+    codes += BLOCK_BYTES_Q4_0;
     group += 256;
-    steps += 16;
-    offsets += 16;
+    firsts += 16;
+    if (steps != 0) steps += 16;
   }
 }
 
