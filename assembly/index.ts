@@ -5,7 +5,7 @@
 
 /** Raised when a signature or layout changes, so that a stale binary is noticed at load. */
 export function abi(): i32 {
-  return 2;
+  return 3;
 }
 
 /** First address that is the host's. */
@@ -25,6 +25,14 @@ export { add, swiglu } from "./layer/activation";
 
 export { argmax, log_sum_exp, softmax } from "./sample/row";
 export { top } from "./sample/top";
+export { law_contest } from "./sample/contest";
+export { law_buckets, law_range, law_within } from "./sample/weigh";
+
+export { lin, mix } from "./fuse/combine";
+export { match_at, match_sweep, match_targets, match_tops } from "./fuse/match";
+export { deviations, distance, highest, moments, partition, probabilities, rank } from "./fuse/measure";
+export { select } from "./fuse/select";
+export { logarithms, weigh } from "./fuse/weigh";
 
 export { race } from "./verify/race";
 export { residual } from "./verify/residual";

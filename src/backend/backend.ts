@@ -14,6 +14,8 @@
  * A result never depends on how many columns are computed together: bit for bit, in every backend.
  */
 import type { WeightType } from "../format/blocks.ts";
+import type { RowKernels } from "./fuse-kernels.ts";
+import type { LawKernels } from "./law-kernels.ts";
 import type { RowMath } from "./row-math.ts";
 
 /** f32 values in the backend's memory. */
@@ -89,6 +91,8 @@ export interface Backend {
   /** Bytes that a matrix will take. */
   matrixBytes(type: WeightType, rows: number, cols: number): number;
   matrix(type: WeightType, rows: number, cols: number): MatrixWriter;
+  /** `count` rows of W from `first` on, sharing its memory; both multiples of 4. Not to be freed. */
+  rowsOf(weights: Matrix, first: number, count: number): Matrix;
   /** Bytes that a cache will take: whole pages. */
   kvBytes(shape: KvShape, capacity: number): number;
   /** Promises memory for `capacity` positions, which is taken as they are claimed. @throws {MemoryError} If it is not there. */
@@ -168,8 +172,15 @@ export interface Backend {
   logSumExp(x: Floats, count: number): number | Promise<number>;
   /** out[i] = exp(x[i]) / Σ exp(x). out may be x. */
   softmax(out: Floats, x: Floats, count: number): void;
+  /**
+   * What a sampler asks of the first `vocab` values, a row of logits: of what they are when it asks. Views that `read` gives
+   * after this call outlive the questions.
+   */
+  lawKernels(x: Floats, vocab: number): LawKernels;
   /** What verifiers do with rows, in this backend's memory; the same object each time. */
   rowMath(): RowMath;
+  /** What fusions do with rows, in this backend's memory; the same object each time. */
+  fuseKernels(): RowKernels<object>;
 }
 
 /** Distance between vectors of n elements that stand in one buffer. */

@@ -17,10 +17,14 @@ import {
   stride,
   type Top,
 } from "../backend.ts";
+import type { RowKernels } from "../fuse-kernels.ts";
+import type { LawKernels } from "../law-kernels.ts";
 import type { RowMath } from "../row-math.ts";
 import { attention, HeldKvCache, kvBytes } from "./attention.ts";
+import { referenceKernels } from "./fuse.ts";
+import { referenceLawKernels } from "./law.ts";
 import { add, addBias, rmsNorm, rope, swiglu } from "./layer.ts";
-import { embed, type HeldMatrix, HeldMatrixWriter, matmul, matrixBytes } from "./matmul.ts";
+import { embed, HeldMatrix, HeldMatrixWriter, matmul, matrixBytes } from "./matmul.ts";
 import { HeldFloats, Memory, valuesOf } from "./memory.ts";
 import { argmax, logSumExp, softmax, top } from "./row.ts";
 import { referenceRowMath } from "./row-math.ts";
@@ -103,6 +107,10 @@ class ReferenceBackend implements Backend {
     return new HeldMatrixWriter(this.#memory, type, rows, cols);
   }
 
+  rowsOf(weights: Matrix, first: number, count: number): Matrix {
+    return (weights as HeldMatrix).view(first, count);
+  }
+
   kvBytes(shape: KvShape, capacity: number): number {
     return kvBytes(shape, capacity);
   }
@@ -126,6 +134,8 @@ class ReferenceBackend implements Backend {
     }
     if (handle instanceof HeldFloats && handle.isSlice)
       throw new TypeError("Cannot free a slice: free what it is of");
+    if (handle instanceof HeldMatrix && handle.isView)
+      throw new TypeError("Cannot free rows of a matrix: free what they are of");
     this.#memory.free((handle as HeldFloats | HeldMatrix).allocation);
   }
 
@@ -209,8 +219,16 @@ class ReferenceBackend implements Backend {
     return top(valuesOf(x, "x", vocab).subarray(0, vocab), count);
   }
 
+  lawKernels(x: Floats, vocab: number): LawKernels {
+    return referenceLawKernels(() => valuesOf(x, "x", vocab).subarray(0, vocab));
+  }
+
   rowMath(): RowMath {
     return referenceRowMath;
+  }
+
+  fuseKernels(): RowKernels<object> {
+    return referenceKernels;
   }
 
   softmax(out: Floats, x: Floats, count: number): void {

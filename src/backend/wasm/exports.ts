@@ -63,6 +63,78 @@ export interface Exports {
   softmax(row: number, out: number, vocab: number): void;
   top(row: number, vocab: number, count: number, out: number): number;
 
+  law_range(row: number, vocab: number, law: number, out: number): number;
+  law_buckets(row: number, vocab: number, law: number, most: number, scale: number, out: number): number;
+  law_within(
+    row: number,
+    vocab: number,
+    law: number,
+    most: number,
+    scale: number,
+    begin: number,
+    end: number,
+    out: number,
+    room: number,
+  ): number;
+  law_contest(
+    row: number,
+    vocab: number,
+    law: number,
+    most: number,
+    bar: number,
+    last: number,
+    key0: number,
+    key1: number,
+    position: number,
+    out: number,
+    room: number,
+  ): number;
+
+  lin(groups: number, count: number, bounds: number, boundCount: number, out: number, vocab: number): number;
+  mix(groups: number, count: number, out: number, vocab: number): number;
+  match_tops(base: number, expert: number, anti: number, vocab: number, out: number): number;
+  match_targets(base: number, expert: number, anti: number, vocab: number, tops: number, out: number): void;
+  match_sweep(
+    base: number,
+    expert: number,
+    anti: number,
+    vocab: number,
+    tops: number,
+    start: number,
+    step: number,
+    count: number,
+    scratch: number,
+    out: number,
+  ): void;
+  match_at(
+    base: number,
+    expert: number,
+    anti: number,
+    vocab: number,
+    tops: number,
+    alpha: number,
+    out: number,
+  ): number;
+  highest(row: number, vocab: number): number;
+  moments(row: number, vocab: number, out: number): void;
+  deviations(row: number, vocab: number, mean: number): number;
+  partition(row: number, vocab: number, top: number, inverse: number, out: number): void;
+  probabilities(row: number, vocab: number, top: number, inverse: number, sum: number, out: number): void;
+  distance(
+    a: number,
+    b: number,
+    vocab: number,
+    aTop: number,
+    bTop: number,
+    aShare: number,
+    bShare: number,
+    out: number,
+  ): void;
+  rank(row: number, vocab: number, token: number): number;
+  select(row: number, weights: number, vocab: number, goal: number, scratch: number): number;
+  weigh(row: number, out: number, vocab: number, top: number, scale: number): void;
+  logarithms(row: number, vocab: number): void;
+
   race(row: number, vocab: number, key0: number, key1: number, position: number): number;
   residual(p: number, q: number, out: number, vocab: number, pScale: number, qScale: number): number;
   draw(row: number, vocab: number, goal: number): number;
@@ -71,4 +143,4 @@ export interface Exports {
 }
 
 /** What abi() must return. */
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;

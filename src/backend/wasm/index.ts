@@ -4,19 +4,23 @@
 import type { WeightType } from "../../format/blocks.ts";
 import type { Backend, Floats, KvCache, KvShape, Matrix, MatrixWriter, Top } from "../backend.ts";
 import { stride } from "../backend.ts";
+import type { RowKernels } from "../fuse-kernels.ts";
+import type { LawKernels } from "../law-kernels.ts";
 import type { RowMath } from "../row-math.ts";
 import { Arena } from "./arena.ts";
 import type { Exports } from "./exports.ts";
+import { WasmFuseKernels } from "./fuse.ts";
 import { type Build, instantiate } from "./instantiate.ts";
 import { KvMemory, type WasmKvCache } from "./kv.ts";
+import { createWasmLawKernels, LAW_BYTES } from "./law.ts";
 import { FORMAT_IDS, type PackedMatrix, PackingWriter, packedBytes } from "./matrix.ts";
 import { createWasmRowMath } from "./row-math.ts";
 
 /** Columns that one matmul call lays out at once: bounds the scratch memory, and fits the second-level cache. */
 const COLUMNS_AT_ONCE = 32;
 
-/** Of 4,096 ids and logits: no call of `top` for fewer moves memory, so a view of the row outlives it. */
-const TOP_BYTES = 4096 * 8;
+/** Of `top` for 4,096 tokens, and of the law kernels: such calls never move memory, so a view of the row outlives them. */
+const SAMPLING_BYTES = Math.max(4096 * 8, LAW_BYTES);
 
 const MAX_BYTES = 4096 * 2 ** 20 - 65_536;
 
@@ -57,6 +61,7 @@ class WasmBackend implements Backend {
   readonly #arena: Arena;
   readonly #kv: KvMemory;
   #rowMath: RowMath | undefined;
+  #fuseKernels: RowKernels<object> | undefined;
   /** Scratch for laid-out inputs and attention scores: grows to the largest need, is never zeroed. */
   #scratch = { address: 0, bytes: 0 };
 
@@ -83,7 +88,7 @@ class WasmBackend implements Backend {
     const inputs = Object.values(FORMAT_IDS).map((id) =>
       this.#kernels.input_bytes(id, cols, COLUMNS_AT_ONCE),
     );
-    this.#scratchOf(Math.max(...inputs, scoreBytes(capacity), TOP_BYTES));
+    this.#scratchOf(Math.max(...inputs, scoreBytes(capacity), SAMPLING_BYTES));
   }
 
   floats(length: number): WasmFloats {
@@ -113,6 +118,12 @@ class WasmBackend implements Backend {
 
   matrix(type: WeightType, rows: number, cols: number): MatrixWriter {
     return new PackingWriter(this.#kernels, this.#arena, type, rows, cols);
+  }
+
+  rowsOf(weights: Matrix, first: number, count: number): PackedMatrix {
+    const { address: tiles, type, cols } = weights as PackedMatrix;
+    const at = tiles + packedBytes(type, first, cols);
+    return { address: at, type, rows: count, cols, bytes: packedBytes(type, count, cols) };
   }
 
   kvBytes(shape: KvShape, capacity: number): number {
@@ -273,9 +284,21 @@ class WasmBackend implements Backend {
     return { ids, logits: Float32Array.from(ids, (_, i) => pairs.getFloat32(i * 8 + 4, true)) };
   }
 
+  lawKernels(x: Floats, vocab: number): LawKernels {
+    const scratch = () => this.#scratchOf(SAMPLING_BYTES);
+    // Now, as later calls must not move memory.
+    scratch();
+    return createWasmLawKernels(this.#kernels, address(x), vocab, scratch);
+  }
+
   rowMath(): RowMath {
     this.#rowMath ??= createWasmRowMath(this.#kernels, this.#arena);
     return this.#rowMath;
+  }
+
+  fuseKernels(): RowKernels<object> {
+    this.#fuseKernels ??= new WasmFuseKernels(this.#kernels, this.#arena);
+    return this.#fuseKernels;
   }
 
   #scratchOf(bytes: number): number {

@@ -1,7 +1,8 @@
 /** What a step is given beside rows, and what it leaves behind. */
+
+import type { MatchTargets } from "../../backend/fuse-kernels.ts";
 import { expectInteger } from "../../errors.ts";
 import { Fields } from "../pipeline/fields.ts";
-import type { MatchTargets } from "./kernels/kernels.ts";
 import { LIMITS, type Table, type TableKind } from "./plan.ts";
 import { kindOfTable, type Program } from "./program.ts";
 import { readGivenTable } from "./read/read-table.ts";

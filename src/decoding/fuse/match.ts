@@ -15,7 +15,7 @@
  *
  * Source: Fan et al. 2024, arXiv:2406.15480.
  */
-import type { MatchTargets, RowKernels, Tilt } from "./kernels/kernels.ts";
+import type { MatchTargets, RowKernels, Tilt } from "../../backend/fuse-kernels.ts";
 import type { Solver } from "./plan.ts";
 
 export interface MatchRows<R> {

@@ -4,6 +4,7 @@
  * Instructions make either a row or a number. Those over rows are what an executor has kernels for (kernels.ts); numbers
  * between them are computed by `Step` (step.ts), which asks for what the result needs and for nothing else.
  */
+import type { SummaryGroup } from "../../backend/fuse-kernels.ts";
 import type { Match, Norm, Operation, StatisticName, Table, TableKind } from "./plan.ts";
 
 /** Index of an instruction. */
@@ -101,9 +102,6 @@ export type OtherInstruction =
 export type Instruction = (RowInstruction | FloorInstruction | NumberInstruction | OtherInstruction) & {
   readonly path: string;
 };
-
-/** What one pass computes together: no exp, one exp per token, or a pass of its own over the probabilities. */
-export type SummaryGroup = "extremes" | "moments" | "partition" | "probabilities";
 
 export interface ProgramSource {
   readonly name: string;

@@ -1,12 +1,9 @@
-/** Rows as they come: checked, and truncated ones spread over the vocabulary. */
+/** Rows as they come: their shape is checked, and truncated ones are spread over the vocabulary. */
 import { expectNumber } from "../../errors.ts";
 import { log } from "../../math.ts";
 import { kindOf } from "../pipeline/fields.ts";
 import { LIMITS } from "./plan.ts";
 import type { ProgramSource } from "./program.ts";
-
-/** The largest f32. */
-const MOST = 3.4028234663852886e38;
 
 /** The most likely tokens of a row, and the probability of all others together. */
 export interface TruncatedRow {
@@ -23,6 +20,7 @@ export interface TruncatedRow {
 export type SourceRow = ArrayLike<number> | TruncatedRow;
 
 export interface CheckedRow {
+  /** (vocab) or more, which whoever reads them has yet to find to be logits. */
   readonly values: ArrayLike<number>;
   readonly vocab: number;
   /** Columns behind the vocabulary. */
@@ -30,7 +28,7 @@ export interface CheckedRow {
 }
 
 /**
- * @throws {TypeError | RangeError} If the row is none, holds NaN or +∞, or has no logit above −∞.
+ * @throws {TypeError | RangeError} If the row is none, or has not the length that the source says.
  */
 export function checkRow({ name, vocab: used, extra }: ProgramSource, row: SourceRow): CheckedRow {
   const path = `rows.${name}`;
@@ -49,21 +47,7 @@ export function checkRow({ name, vocab: used, extra }: ProgramSource, row: Sourc
       used > 0 ? `at least ${used + extra} values` : `from ${extra + 1} to ${LIMITS.vocab} values`;
     throw wrongLength(what, expected, row.length);
   }
-  expectLogits(what, row, vocab);
   return { values: row, vocab, extra: Array.from({ length: extra }, (_, i) => row[vocab + i]) };
-}
-
-function expectLogits(what: string, row: ArrayLike<number>, vocab: number): void {
-  let possible = false;
-  for (let id = 0; id < vocab; id++) {
-    const z = row[id];
-    // What is no number at all, as may come in an array from JSON, compares as if it were one.
-    if (typeof z === "number" && z >= -MOST && z <= MOST) possible = true;
-    else if (z !== -Infinity) {
-      throw new RangeError(`${what} must have logits that are f32 below ∞, got ${z} at token ${id}`);
-    }
-  }
-  if (!possible) throw new RangeError(`${what} must have a logit above −∞, got none`);
 }
 
 /** An array or a typed array; of anything else that has a length, nothing is known. */
@@ -97,7 +81,6 @@ function spread(path: string, row: TruncatedRow): Float64Array {
     seen[id] = 1;
     values[id] = logProbabilities[i];
   }
-  expectLogits(what, values, vocab);
   return values;
 }
 

@@ -5,8 +5,10 @@
  * are next. So a route that did not choose a model never asks for it, a weight of 0 neither, and rows that do not
  * depend on each other are asked for together.
  */
+
+import type { RowKernels, Summary } from "../../backend/fuse-kernels.ts";
+import { expectInteger } from "../../errors.ts";
 import { checkContext, type FuseAudit, type FuseContext, type FuseState } from "./context.ts";
-import type { RowKernels, Summary } from "./kernels/kernels.ts";
 import type { Id, Program } from "./program.ts";
 import { checkRow, type SourceRow } from "./rows.ts";
 import { auditOf } from "./run/audit.ts";
@@ -17,7 +19,7 @@ import { computeFloor, computeRow } from "./run/rows.ts";
 export type RowsByName = Readonly<Record<string, SourceRow>>;
 
 export interface Fused {
-  /** (vocab) logits; not normalised. */
+  /** (vocab) logits; not normalised. The caller's own. */
   readonly row: Float64Array | Float32Array;
   /** For the next step. */
   readonly state: FuseState;
@@ -32,18 +34,23 @@ export interface Fused {
  * while (step.needs.length > 0) step.provide(await rowsOf(step.needs));
  * const { row, state } = step.finish();
  * ```
+ *
+ * With the kernels of a backend, rows are in its memory until `finish`, or until an error. A step that comes to neither is
+ * to be closed.
  */
 export class Step<R> {
   readonly #program: Program;
   readonly #results: Results<R>;
   readonly #withAudit: boolean;
+  #fused: Fused | undefined;
+  #isClosed = false;
 
   /** @throws {TypeError | RangeError} If the context does not have what the plan declares. */
   constructor(program: Program, kernels: RowKernels<R>, context: FuseContext = {}) {
     this.#program = program;
     this.#results = new Results(program, kernels, checkContext(program, context), compute);
     this.#withAudit = context.audit === true;
-    this.#results.demand(program.result);
+    this.#orClose(() => this.#results.demand(program.result));
   }
 
   /** Names of the rows it waits for; none: `finish` can be called. */
@@ -52,11 +59,17 @@ export class Step<R> {
   }
 
   /**
-   * Takes rows by name, as far as they are needed.
+   * Takes rows by name, as far as they are needed. They must not change before the step ends: kernels may read them where
+   * they are.
    *
    * @throws {TypeError | RangeError} If a name is none of the plan's, or a row is not one; the message names the source.
+   *   The step cannot be used afterwards.
    */
   provide(rows: RowsByName): void {
+    this.#orClose(() => this.#provide(rows));
+  }
+
+  #provide(rows: RowsByName): void {
     const { sources } = this.#program;
     const names = sources.map(({ name }) => name);
     const unknown = Object.keys(rows).find((name) => !names.includes(name));
@@ -72,15 +85,48 @@ export class Step<R> {
     }
   }
 
-  /** @throws {RangeError} If a row is missing, or no token is left. */
-  finish(): Fused {
-    const row = this.#results.demand(this.#program.result) as R | Missing;
-    if (row === MISSING) throw new RangeError(`Cannot fuse: the row of source "${this.needs[0]}" is missing`);
+  /**
+   * The row, and what it leaves for the next step. Ends the step; called again, it gives the same.
+   *
+   * @param out (vocab) Where the row goes, instead of into an array of its own: a view of a backend's memory, perhaps, made
+   *   right before.
+   * @throws {RangeError} If a row is missing, which can still be provided, or no token is left.
+   */
+  finish(out?: Float32Array): Fused {
+    if (this.#fused !== undefined) return this.#fused;
+    const missing = this.needs[0];
+    if (missing !== undefined) throw new RangeError(`Cannot fuse: the row of source "${missing}" is missing`);
+    this.#fused = this.#orClose(() => this.#finish(out));
+    this.close();
+    return this.#fused;
+  }
+
+  /** Gives back the memory of a step that is not finished. */
+  close(): void {
+    this.#isClosed = true;
+    this.#results.close();
+  }
+
+  #finish(out: Float32Array | undefined): Fused {
     const { kernels, memory } = this.#results;
-    const { top } = kernels.summary(row, 1, new Set());
-    if (!Number.isFinite(top)) throw new RangeError("Cannot fuse: the plan leaves no token above −∞");
-    const fused = { row: kernels.read(row), state: { memory: [...memory] } };
+    const row = this.#results.get<R>(this.#program.result);
+    if (kernels.top(row) === -Infinity)
+      throw new RangeError("Cannot fuse: the plan leaves no token above −∞");
+    const values = kernels.read(row);
+    if (out !== undefined) expectInteger("out.length", out.length, values.length, values.length);
+    out?.set(values);
+    const fused = { row: out ?? values.slice(), state: { memory: [...memory] } };
     return this.#withAudit ? { ...fused, audit: auditOf(this.#results) } : fused;
+  }
+
+  #orClose<T>(body: () => T): T {
+    if (this.#isClosed) throw new TypeError("Cannot use the step: it has ended");
+    try {
+      return body();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 }
 
@@ -94,8 +140,10 @@ function compute<R>(results: Results<R>, id: Id): unknown {
     case "scatter":
     case "project":
     case "gather":
-    case "route":
-      return computeRow(results, instruction, id);
+    case "route": {
+      const row = computeRow(results, instruction, id);
+      return row === MISSING ? MISSING : results.own(row);
+    }
     case "minP":
     case "topK":
     case "topP":

@@ -9,9 +9,10 @@
  *
  * Source: Wortsman et al. 2022, arXiv:2203.05482.
  */
+
+import { logSum } from "../../backend/reference/fuse/combine.ts";
 import { expectInteger } from "../../errors.ts";
 import { exp, log } from "../../math.ts";
-import { logSum } from "./kernels/combine.ts";
 
 /** One position: the rows of all sources, in order, and the token that came. */
 export interface RecordedStep {

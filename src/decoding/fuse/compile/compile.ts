@@ -1,4 +1,5 @@
 /** From a plan to a program. Equal parts of a plan become one instruction, so nothing is computed twice. */
+import type { SummaryGroup } from "../../../backend/fuse-kernels.ts";
 import type { Node, Norm, Plan, StatisticName, Term } from "../plan.ts";
 import {
   type Bounds,
@@ -7,7 +8,6 @@ import {
   kindOfTable,
   type Program,
   type ProgramSource,
-  type SummaryGroup,
   type TermOperand,
 } from "../program.ts";
 import { readPlan } from "../read/read-plan.ts";

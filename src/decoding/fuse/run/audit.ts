@@ -1,8 +1,8 @@
 /** How a row came about: what instructions computed, read after the fact. */
+
+import type { Summary, SummaryGroup } from "../../../backend/fuse-kernels.ts";
 import type { FuseAudit } from "../context.ts";
-import type { Summary } from "../kernels/kernels.ts";
 import type { MatchResult } from "../match.ts";
-import type { SummaryGroup } from "../program.ts";
 import type { Results } from "./results.ts";
 import { clampWeight } from "./rows.ts";
 

@@ -1,7 +1,8 @@
 /** Instructions that make numbers. */
+
+import type { Summary } from "../../../backend/fuse-kernels.ts";
 import { STAGE, uniform } from "../../../philox.ts";
 import { CALCULATIONS } from "../calculate.ts";
-import type { Summary } from "../kernels/kernels.ts";
 import { type MatchResult, solveMatch } from "../match.ts";
 import type { Instruction, NumberInstruction } from "../program.ts";
 import { MISSING, type Missing, type Results } from "./results.ts";

@@ -1,6 +1,7 @@
 /** What a step has computed so far, and what it waits for. */
+
+import type { RowKernels } from "../../../backend/fuse-kernels.ts";
 import type { CheckedContext } from "../context.ts";
-import type { RowKernels } from "../kernels/kernels.ts";
 import type { Id, Program } from "../program.ts";
 import type { CheckedRow } from "../rows.ts";
 
@@ -25,6 +26,8 @@ export class Results<R> {
   readonly #compute: (results: Results<R>, id: Id) => unknown;
   /** By instruction; undefined: not tried, MISSING: tried in vain. */
   readonly #values: unknown[];
+  /** What kernels made; a route may name a row a second time. */
+  readonly #rows = new Set<R>();
   /** Tokens of each vocabulary, and what told. */
   readonly #sizes = new Map<string, { readonly vocab: number; readonly from: string }>();
 
@@ -72,12 +75,23 @@ export class Results<R> {
   take(index: number, { values, vocab, extra }: CheckedRow): void {
     const { name, vocabulary } = this.program.sources[index];
     this.expectSize(vocabulary, vocab, `"rows.${name}"`);
-    this.taken.set(index, { row: this.kernels.take(values, vocab), extra });
+    this.taken.set(index, { row: this.own(this.kernels.take(values, vocab, `rows.${name}`)), extra });
     this.needs.clear();
     // What was tried in vain may be there now.
     this.#values.forEach((value, id) => {
       if (value === MISSING) this.#values[id] = undefined;
     });
+  }
+
+  /** Remembers a row, to be given back by `close`. */
+  own(row: R): R {
+    this.#rows.add(row);
+    return row;
+  }
+
+  close(): void {
+    for (const row of this.#rows) this.kernels.free(row);
+    this.#rows.clear();
   }
 
   /** Tokens of the row that an instruction makes; some row of its vocabulary must be there. */

@@ -1,6 +1,7 @@
 /** Instructions that make rows. */
+
+import type { Floor, ResolvedBound, Scaled, Summary } from "../../../backend/fuse-kernels.ts";
 import { log } from "../../../math.ts";
-import type { Floor, ResolvedBound, Scaled, Summary } from "../kernels/kernels.ts";
 import { LIMITS } from "../plan.ts";
 import type { Bound, FloorInstruction, Id, Instruction, RowInstruction, TermOperand } from "../program.ts";
 import { expectIdsBelow, maskOf, sparseRow, type TableData } from "../tables.ts";
@@ -21,7 +22,7 @@ export function computeRow<R>(
       const { table } = instruction;
       const { values } = results.context.tables[table] as TableData<"dense">;
       results.expectSize(results.program.vocabularies.get(id)!, values.length, `"plan.tables.${table}"`);
-      return results.kernels.take(values, values.length);
+      return results.kernels.take(values, values.length, `plan.tables.${table}`);
     }
     case "lin":
       return lin(results, instruction, id);
@@ -155,9 +156,9 @@ export function computeFloor<R>(results: Results<R>, instruction: FloorInstructi
   }
   const operands = results.all<unknown>([instruction.row, instruction.summary]);
   if (operands === MISSING) return MISSING;
-  const [row, { top, logPartition }] = operands as [R, Summary];
+  const [row, { top }] = operands as [R, Summary];
   const { temperature } = results.program.instructions[instruction.summary] as Of<"summary">;
-  if (instruction.op === "topP") return kernels.topP(row, temperature, logPartition!, instruction.topP);
+  if (instruction.op === "topP") return kernels.topP(row, temperature, instruction.topP);
   // p ≥ ρ · max p, without an exp: z ≥ max z + temperature · ln ρ.
   if (instruction.op === "minP") {
     return { value: top + temperature * log(instruction.minP), last: instruction.strict ? -1 : Infinity };

@@ -1,20 +1,23 @@
-import { gather, lin, mix, project, scatter } from "./combine.ts";
-import type { RowKernels } from "./kernels.ts";
-import { distance, rank, summary, topK, topP } from "./measure.ts";
-import { matchTargets, tilt } from "./tilt.ts";
+import { expectLogits, type RowKernels } from "../fuse-kernels.ts";
+import { gather, lin, mix, project, scatter } from "./fuse/combine.ts";
+import { distance, rank, summary, top, topK, topP } from "./fuse/measure.ts";
+import { matchTargets, tilt } from "./fuse/tilt.ts";
 
 /** What `RowKernels` means: f64, and exp and log that are the same in every engine. */
 export const referenceKernels: RowKernels<Float64Array> = {
-  take(row, vocab) {
+  take(row, vocab, name) {
+    expectLogits(name, row, vocab);
     const taken = new Float64Array(vocab);
     for (let id = 0; id < vocab; id++) taken[id] = row[id];
     return taken;
   },
+  free() {},
   lin,
   mix,
   scatter,
   project,
   gather,
+  top,
   summary,
   topK,
   topP,

@@ -1,8 +1,6 @@
 /** The definitions of the kernels that read numbers off rows. */
 import { exp, log } from "../../../math.ts";
-import { kBest, lastOfMass } from "../../pipeline/select.ts";
-import type { SummaryGroup } from "../program.ts";
-import type { Floor, Summary } from "./kernels.ts";
+import type { Floor, Summary, SummaryGroup } from "../../fuse-kernels.ts";
 
 type F64 = Float64Array;
 
@@ -17,6 +15,10 @@ export function summary(row: F64, temperature: number, groups: ReadonlySet<Summa
     ...((groups.has("partition") || groups.has("probabilities")) && partition(row, temperature, argmax)),
     ...(groups.has("probabilities") && probabilityMoments(row, temperature, top)),
   };
+}
+
+export function top(row: F64): number {
+  return row[largest(row)];
 }
 
 /** Id of the largest value, the lowest of equal ones. */
@@ -93,21 +95,31 @@ function probabilityMoments(row: F64, temperature: number, top: number): Partial
 }
 
 export function topK(row: F64, k: number): Floor {
-  // The worst of the best comes first.
-  const [last] = kBest(row, row.length, k);
-  return { value: row[last], last };
+  return floorOf(row, k, () => 1);
 }
 
-export function topP(row: F64, temperature: number, partition: number, p: number): Floor {
-  const weights = row.map((z) => exp(z / temperature - partition));
-  const goal = p * weights.reduce((sum, weight) => sum + weight, 0);
-  const last = lastOfMass(
-    row.map((z) => Math.max(z, -1e300)),
-    weights,
-    row.length,
-    goal,
-  );
-  return { value: row[last], last };
+export function topP(row: F64, temperature: number, p: number): Floor {
+  const most = top(row);
+  const weigh = (z: number) => exp((z - most) / temperature);
+  const goal = p * row.reduce((sum, z) => sum + weigh(z), 0);
+  return floorOf(row, goal, weigh);
+}
+
+/** Where the weights of tokens above −∞, best first, reach the goal; the last of them should they not. */
+function floorOf(row: F64, goal: number, weigh: (z: number) => number): Floor {
+  const rising = row.filter((z) => z > -Infinity).sort();
+  let sum = 0;
+  let equal = 0;
+  let value = Infinity;
+  for (let i = rising.length - 1; i >= 0; i--) {
+    equal = rising[i] === value ? equal + 1 : 1;
+    value = rising[i];
+    sum += weigh(value);
+    if (sum >= goal) break;
+  }
+  let last = -1;
+  while (equal-- > 0) last = row.indexOf(value, last + 1);
+  return { value, last };
 }
 
 export function rank(row: F64, token: number): number {

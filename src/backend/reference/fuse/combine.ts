@@ -1,6 +1,6 @@
 /** The definitions of the kernels that make rows. */
 import { exp, log } from "../../../math.ts";
-import type { ResolvedBound, Scaled } from "./kernels.ts";
+import type { ResolvedBound, Scaled } from "../../fuse-kernels.ts";
 
 type F64 = Float64Array;
 
@@ -34,7 +34,7 @@ export function mix(vocab: number, terms: readonly Scaled<F64>[]): F64 {
   const values = new Float64Array(terms.length);
   for (let id = 0; id < vocab; id++) {
     terms.forEach(({ row, scale, offset }, index) => {
-      values[index] = scale * row[id] + offset;
+      values[index] = row[id] === -Infinity ? -Infinity : scale * row[id] + offset;
     });
     out[id] = logSum(values);
   }

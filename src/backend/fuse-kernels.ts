@@ -1,10 +1,12 @@
 /**
- * What a step does with whole rows, behind an interface: `referenceKernels` is the definition, in f64; other executors
- * hold rows where they compute. Rows live until the step that made them ends.
+ * RowKernels: what a fusion does with whole rows, behind an interface: reference/fuse.ts is the definition, in f64;
+ * wasm/fuse.ts holds f32 rows in linear memory.
  *
- * Rows are (vocab), hold no NaN and no +∞, and −∞ for what is impossible. Sums run in order of id.
+ * Rows are (vocab), hold no NaN and no +∞, and −∞ for what is impossible. Sums are f64, in one published order.
  */
-import type { SummaryGroup } from "../program.ts";
+
+/** What one pass computes together: no exp, one exp per token, or a pass of its own over the probabilities. */
+export type SummaryGroup = "extremes" | "moments" | "partition" | "probabilities";
 
 /** Numbers read off one row, z / temperature; those whose group was not asked for are missing. */
 export interface Summary {
@@ -63,9 +65,22 @@ export interface MatchTargets {
   readonly backward: number;
 }
 
+/**
+ * Rows that `take`, `lin`, `mix`, `scatter`, `project` and `gather` make belong to the caller, who gives them back with
+ * `free`. Nothing else changes or frees one.
+ */
 export interface RowKernels<R> {
-  /** Takes a row that was checked: `take` may view it, it will not change while the step runs. */
-  take(row: ArrayLike<number>, vocab: number): R;
+  /**
+   * Takes the first `vocab` of `row`. It may be viewed where it is: it must not change before `free`.
+   *
+   * NaN, +∞, what is beyond f32 or no number, and a row without a logit above −∞ are refused, here or by the first call
+   * that reads the row; the message begins with `name`.
+   *
+   * @throws {RangeError} If it is refused.
+   */
+  take(row: ArrayLike<number>, vocab: number, name: string): R;
+  /** Nothing, if it was given back before. */
+  free(row: R): void;
   /** Σ (scale·z + offset), −∞ outside of the bounds. */
   lin(vocab: number, terms: readonly Scaled<R>[], bounds: readonly (readonly ResolvedBound<R>[])[]): R;
   /** ln Σ exp(scale·z + offset). */
@@ -82,11 +97,13 @@ export interface RowKernels<R> {
   ): R;
   /** z[ids[j]], −∞ where that is −1. */
   gather(row: R, ids: ArrayLike<number>): R;
+  /** The largest logit; −∞ if none is above. */
+  top(row: R): number;
   summary(row: R, temperature: number, groups: ReadonlySet<SummaryGroup>): Summary;
   /** The floor of the k largest. */
   topK(row: R, k: number): Floor;
   /** The floor of the most likely whose probabilities, those of z / temperature, reach p. */
-  topP(row: R, temperature: number, partition: number, p: number): Floor;
+  topP(row: R, temperature: number, p: number): Floor;
   /** Tokens with a larger logit, or the same and a lower id. */
   rank(row: R, token: number): number;
   at(row: R, token: number): number;
@@ -95,6 +112,23 @@ export interface RowKernels<R> {
   matchTargets(base: R, expert: R, anti: R): MatchTargets;
   /** `count` tilted laws at α = start, start + step, …; d = expert − anti, over the same tokens. */
   tilt(base: R, expert: R, anti: R, start: number, step: number, count: number): readonly Tilt[];
-  /** (vocab) the row as numbers. */
+  /** (vocab) the row as numbers. A view where that is possible: valid until the next call, or `free`. */
   read(row: R): Float64Array | Float32Array;
+}
+
+/** The largest f32. */
+const MOST = 3.4028234663852886e38;
+
+/** @throws {RangeError} If one of the first `vocab` is none of what a row may hold, or none of them is above −∞. */
+export function expectLogits(name: string, row: ArrayLike<number>, vocab: number): void {
+  let possible = false;
+  for (let id = 0; id < vocab; id++) {
+    const z = row[id];
+    // What is no number at all, as may come in an array from JSON, compares as if it were one.
+    if (typeof z === "number" && z >= -MOST && z <= MOST) possible = true;
+    else if (z !== -Infinity) {
+      throw new RangeError(`"${name}" must have logits that are f32 below ∞, got ${z} at token ${id}`);
+    }
+  }
+  if (!possible) throw new RangeError(`"${name}" must have a logit above −∞, got none`);
 }

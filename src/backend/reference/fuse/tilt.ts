@@ -11,7 +11,7 @@
  * Cost   three rows read, 2 exp and 4·count multiply-adds per token; fallen back, count exp per token.
  */
 import { exp, log } from "../../../math.ts";
-import type { MatchTargets, Tilt } from "./kernels.ts";
+import type { MatchTargets, Tilt } from "../../fuse-kernels.ts";
 
 type F64 = Float64Array;
 

@@ -1,0 +1,529 @@
+/** Worked examples of the methods: most logits are logarithms of small integers, so each can be checked by hand. */
+import { describe, expect, it } from "vitest";
+import type { RowKernels } from "../../../src/backend/fuse-kernels.ts";
+import { TransitionGraph } from "../../../src/decoding/fuse/transition-graph.ts";
+import { projectionTable, spellingWeights } from "../../../src/decoding/fuse/vocabulary-tables.ts";
+import {
+  evaluatePlan as evaluateBy,
+  type FuseContext,
+  type FusePresetName,
+  fusePreset,
+  neededSources,
+  type Plan,
+  type RowsByName,
+} from "../../../src/decoding/fuse.ts";
+import { EXACT, expectClose as expectWithin, ln, ROUNDED, share, softmax } from "./support.ts";
+
+const BASE = ln(4, 2, 2);
+const TUNED = ln(2, 1, 1);
+const ANTI = ln(1, 1, 2);
+const SMALL = { base: BASE, expert: TUNED, anti: ANTI };
+
+/** @param slack What f32 adds to the tolerances. */
+export function testVectors(kernels: RowKernels<object>, slack: number): void {
+  const evaluatePlan = (plan: Plan, rows: RowsByName, context?: FuseContext) =>
+    evaluateBy(plan, rows, context, kernels);
+  const lawOf = (plan: Plan, rows: RowsByName, context?: FuseContext) =>
+    softmax(evaluatePlan(plan, rows, context).row);
+  const expectClose = (actual: ArrayLike<number>, expected: readonly number[], tolerance = ROUNDED) =>
+    expectWithin(actual, expected, Math.max(tolerance, slack));
+
+  const argmaxOf = (row: ArrayLike<number>) => Array.from(row).indexOf(Math.max(...Array.from(row)));
+
+  function matchOf(plan: Plan, rows: Record<string, Float64Array>) {
+    return evaluatePlan(plan, rows, { audit: true }).audit!.matches[0];
+  }
+
+  describe("dynamic logits fusion", () => {
+    it("one expert, grid", () => {
+      const plan = fusePreset("dlf");
+      const { alpha, objective, targets } = matchOf(plan, SMALL);
+      expect(alpha).toBe(1.1);
+      expectClose([objective], [0.0009316929]);
+      expectClose([targets[0].forward, targets[0].backward], [Math.LN2 / 4, Math.LN2 / 4], EXACT);
+      expectClose(lawOf(plan, SMALL), [0.7451136925, 0.1738039144, 0.0810823931]);
+      // By hand: weights P·(2, 1, 1/2)^α.
+      expectClose(lawOf(plan, SMALL), share(2 * 2 ** 1.1, 1, 2 ** -1.1), EXACT);
+    });
+
+    it("one expert, continuous", () => {
+      const plan = fusePreset("dlf", { solver: "continuous" });
+      const { alpha, objective } = matchOf(plan, SMALL);
+      // The vector's own α comes from a search that stops near 1e-8; the objective there is flat.
+      expectClose([alpha], [1.1497023008], 2e-8);
+      expectClose([objective], [0.0006137782]);
+      expectClose(lawOf(plan, SMALL), [0.7536177948, 0.1698346382, 0.076547567], 1e-8);
+    });
+
+    it("at its bound", () => {
+      const rows = { base: ln(96, 2, 2), expert: ln(8, 1, 1), anti: ln(1, 1, 1) };
+      const { alpha, objective, targets } = matchOf(fusePreset("dlf"), rows);
+      expect(alpha).toBe(2);
+      expectClose(
+        [objective, targets[0].forward, targets[0].backward],
+        [0.3261302218, 0.459580429, 0.5108256238],
+      );
+      expectClose(lawOf(fusePreset("dlf"), rows), share(96 * 64, 2, 2), EXACT);
+      expect(matchOf(fusePreset("dlf", { solver: "continuous" }), rows).alpha).toBe(2);
+    });
+
+    it("several experts: the one that comes nearest to the targets of all", () => {
+      const rows = { base: BASE, expert1: TUNED, expert2: ln(1, 4, 1), anti: ANTI };
+      const { expert, alpha, objective, targets } = matchOf(fusePreset("dlf-multi"), rows);
+      expect([expert, alpha]).toEqual([1, 1]);
+      expectClose([objective], [0.0557839318]);
+      expectClose([targets[1].forward, targets[1].backward], [0.4032066025, 0.4054651081]);
+      expectClose(lawOf(fusePreset("dlf-multi"), rows), share(4, 8, 1), EXACT);
+      const first = fusePreset("dlf-multi", {
+        experts: [
+          ["expert1", "anti"],
+          ["expert1", "anti"],
+        ],
+      });
+      expect(matchOf(first, { base: BASE, expert1: TUNED, anti: ANTI }).expert).toBe(0);
+    });
+
+    it("an expert that learned nothing changes nothing", () => {
+      const rows = { base: BASE, expert: ANTI, anti: ANTI };
+      for (const solver of ["grid21", "continuous"] as const) {
+        expect(matchOf(fusePreset("dlf", { solver }), rows).alpha).toBe(0);
+        expectClose(lawOf(fusePreset("dlf", { solver }), rows), [0.5, 0.25, 0.25], EXACT);
+      }
+    });
+  });
+
+  describe("arithmetic", () => {
+    it("proxy tuning", () => {
+      expectClose(lawOf(fusePreset("proxy-tuning"), SMALL), share(8, 2, 1), EXACT);
+      expectClose(
+        lawOf(fusePreset("offset-unlearning"), { base: BASE, unlearned: TUNED, small: ANTI }),
+        share(8, 2, 1),
+        EXACT,
+      );
+    });
+
+    it("DExperts: α = 2, on the base's nucleus", () => {
+      const rows = { base: ln(90, 9, 1), expert: ln(1, 2, 50), anti: ln(1, 1, 1) };
+      expectClose(lawOf(fusePreset("dexperts"), rows), [1, 0, 0], EXACT);
+      expectClose(lawOf(fusePreset("dexperts", { topP: 0.95 }), rows), share(90, 36, 0), EXACT);
+    });
+
+    it("TriMix", () => {
+      const plan = fusePreset("trimix", { alpha: 0.5, beta: 1 });
+      const rows = { large: BASE, tuned: TUNED, small: ANTI };
+      expectClose(lawOf(plan, rows), [0.6236150326, 0.2204812092, 0.1559037582]);
+      // The third weight is 0 by default: the small model is not asked.
+      expect(neededSources(fusePreset("trimix"))).toEqual(["large", "tuned"]);
+    });
+
+    it("ULD", () => {
+      const rows = { base: ln(50, 30, 15, 4, 1), assistant: ln(70, 10, 10, 5, 5) };
+      const kept = [50 * 70 ** -0.8, 30 * 10 ** -0.8, 15 * 10 ** -0.8];
+      const filtered = lawOf(fusePreset("uld", { filter: 0.1 }), rows);
+      expectClose(filtered, [0.1897911797, 0.5401392135, 0.2700696068, 0, 0]);
+      expectClose(filtered, share(...kept, 0, 0), EXACT);
+      const all = [0.1640742621, 0.4669497446, 0.2334748723, 0.1084008968, 0.0271002242];
+      expectClose(lawOf(fusePreset("uld", { filter: 0 }), rows), all);
+      expectClose(lawOf(fusePreset("uld", { filter: 0.1, compat: true }), rows), all);
+    });
+  });
+
+  describe("routes", () => {
+    it("FusionRoute", () => {
+      const plan = fusePreset("fusion-route", { experts: ["a", "b", "c"] });
+      const context = { inputs: { routing: [0.2, 1.3, -0.4] } };
+      expect(neededSources(plan, {}, context)).toEqual(["b", "router"]);
+      expectClose(lawOf(plan, { b: ln(1, 6, 1), router: ln(1, 2, 5) }, context), share(1, 12, 5), EXACT);
+    });
+
+    it("Co-LLM", () => {
+      const rows = { base: [1, 2, 0, 0.5] };
+      expect(neededSources(fusePreset("co-llm"), rows)).toEqual(["large"]);
+      const plan = fusePreset("co-llm", { threshold: 0.7 });
+      expect(neededSources(plan, rows)).toEqual([]);
+      expectClose(lawOf(plan, rows), [0.2447284711, 0.6652409558, 0.0900305732]);
+      expect(neededSources(fusePreset("co-llm", { threshold: 0.6224593313 }), rows)).toEqual([]);
+      expect(neededSources(fusePreset("co-llm", { threshold: 0.6224593311 }), rows)).toEqual(["large"]);
+    });
+
+    it("nudging", () => {
+      expect(neededSources(fusePreset("nudging"), { base: [1, 1, 1, 1] })).toEqual(["tuned"]);
+      expect(neededSources(fusePreset("nudging"), { base: ln(4, 3, 2, 1) })).toEqual([]);
+    });
+
+    it("JEI-DNN gate", () => {
+      const rows = { exit1: ln(8, 1, 1) };
+      const exits = (bias: number) =>
+        neededSources(fusePreset("early-exit", { gates: [{ weights: [3, -1, 2, -1], bias }] }), rows);
+      // logit 1.0041697216, σ 0.7318776054 with bias −2; half of it is reached at −3.0041697216.
+      expect(exits(-2)).toEqual([]);
+      expect(exits(-3.004169721)).toEqual([]);
+      expect(exits(-3.004169722)).toEqual(["final"]);
+    });
+
+    it("mode switch", () => {
+      const rows = { base: [2, 1.2, 0.3] };
+      expectClose(lawOf(fusePreset("mode-switch"), rows), [1, 0, 0], 0);
+      expectClose(lawOf(fusePreset("mode-switch", { bias: -1 }), rows), [0, 1, 0], 0);
+      // σ(0.8) = 0.6899744811, and 0.4501660027 with the bias.
+      const margin = 1e-9 + slack;
+      for (const [bias, probability] of [
+        [0, 0.6899744811],
+        [-1, 0.4501660027],
+      ]) {
+        const choice = (threshold: number) =>
+          argmaxOf(lawOf(fusePreset("mode-switch", { bias, threshold }), rows));
+        expect([choice(probability - margin), choice(probability + margin)]).toEqual([0, 1]);
+      }
+      expectClose(
+        lawOf(fusePreset("mode-switch"), rows, { step: 1 }),
+        lawOf(fusePreset("logit-mask"), rows),
+        EXACT,
+      );
+    });
+  });
+
+  describe("statistics", () => {
+    /** Of ln(8, 1, 1). */
+    it.each([
+      ["max", 2.0794415417],
+      ["maxProbability", 0.8],
+      ["logPartition", Math.LN10],
+      ["entropy", 0.6390318597],
+      ["margin", 0.7],
+      ["squareEntropy", 0.1567984188],
+      ["probabilityKurtosis", 2 / 3],
+    ] as const)("%s is %f", (stat, expected) => {
+      // A weight is read off the audit.
+      const plan: Plan = {
+        sources: ["a"],
+        lin: [{ source: "a", weight: { stat, of: "a" } }, { source: "a" }],
+      };
+      const { weights } = evaluatePlan(plan, { a: ln(8, 1, 1) }, { audit: true }).audit!;
+      expectClose([weights[0].weights[0]], [expected], ROUNDED);
+    });
+
+    it("energy is −temperature times the log-partition at it", () => {
+      const stat = { stat: "logPartition", of: "a", temperature: 2 } as const;
+      const plan: Plan = { sources: ["a"], lin: [{ source: "a", weight: stat }, { source: "a" }] };
+      const { weights } = evaluatePlan(plan, { a: ln(8, 1, 1) }, { audit: true }).audit!;
+      expectClose([-2 * weights[0].weights[0]], [-3.1490415352]);
+    });
+  });
+
+  describe("AMU", () => {
+    const rows = { base: ln(8, 1, 1), helper: [1, 2, 6] };
+    it.each([
+      ["entropy", [0.6367170006, 0.1010254442, 0.2622575552]],
+      ["max", [0.6644866132, 0.1021251683, 0.2333882185]],
+      ["moment", [0.0003232568, 0.0003055706, 0.9993711726]],
+    ] as const)("%s", (uncertainty, expected) => {
+      expectClose(lawOf(fusePreset("amu", { uncertainty }), rows), [...expected]);
+    });
+  });
+
+  describe("GRAD", () => {
+    const graph = new TransitionGraph();
+    const rows = [[0, 2, 0], [0, 0, 3], [0, 1.5, 0], [0, 0, 2], []];
+    graph.addSequence([0, 1, 2, 1, 2], (index) => rows[index]);
+
+    it("counts what followed what", () => {
+      expect([graph.weight(0, 1), graph.weight(1, 2), graph.weight(2, 1), graph.weight(1, 1)]).toEqual([
+        2, 5, 1.5, 0,
+      ]);
+      expect(graph.table()).toEqual({
+        kind: "graph",
+        offsets: [0, 1, 2, 3],
+        ids: [1, 2, 1],
+        values: [2, 5, 1.5],
+      });
+    });
+
+    it("adds it to the row", () => {
+      graph.add(1, 3, 2.5);
+      const law = [0.2954663507, 0.108695996, 0.4871416573, 0.108695996];
+      const base = [2, 1, 1.5, 0.5];
+      expectClose(lawOf(fusePreset("grad", { graph: graph.table() }), { base }, { last: 1 }), law);
+      const scaled = fusePreset("grad", { alpha: 0.5, scaled: true });
+      expectClose(lawOf(scaled, { base }, { last: 1, tables: { graph: graph.table() } }), law);
+      // Nothing is known of what follows token 3.
+      const same = evaluatePlan(scaled, { base }, { last: 3, tables: { graph: graph.table() } });
+      expect(Array.from(same.row)).toEqual(base);
+    });
+  });
+
+  describe("contrast", () => {
+    const rows = { expert: ln(50, 30, 15, 4, 1), amateur: ln(60, 10, 5, 5, 20) };
+
+    it("of Li et al.", () => {
+      const { row } = evaluatePlan(fusePreset("contrastive", { amateurTemperature: 1 }), rows);
+      expectClose(row, [Math.log(50 / 60), Math.log(3), Math.log(3), -Infinity, -Infinity], EXACT);
+      expect(argmaxOf(row)).toBe(1);
+      expectClose(
+        lawOf(fusePreset("contrastive", { amateurTemperature: 1 }), rows),
+        share(5 / 6, 3, 3, 0, 0),
+        EXACT,
+      );
+      // At temperature 1/2, the amateur's probabilities are squared.
+      expectClose(lawOf(fusePreset("contrastive"), rows), share(50 / 3600, 30 / 100, 15 / 25, 0, 0), EXACT);
+    });
+
+    it("of O'Brien and Lewis", () => {
+      const law = lawOf(fusePreset("contrastive-logits"), rows);
+      expectClose(law, [0.3693266892, 0.4204488739, 0.2102244369, 0, 0]);
+      expectClose(
+        law,
+        share(50 ** 1.5 / 60 ** 0.5, 30 ** 1.5 / 10 ** 0.5, 15 ** 1.5 / 5 ** 0.5, 0, 0),
+        EXACT,
+      );
+    });
+
+    it("drafted for by its amateur", () => {
+      const target = lawOf(fusePreset("contrastive", { amateurTemperature: 1 }), rows);
+      const draft = [0.6, 0.1, 0.05, 0.05, 0.2];
+      const accepted = target.map((p, id) => Math.min(1, p / draft[id]));
+      expectClose(accepted, [0.2032520325, 1, 1, 0, 0]);
+      expectClose([accepted.reduce((sum, chance, id) => sum + chance * draft[id], 0)], [0.2719512195]);
+      expectClose(
+        share(...target.map((p, id) => Math.max(0, p - draft[id]))),
+        [0, 0.4656616415, 0.5343383585, 0, 0],
+      );
+    });
+
+    it("by guidance and by context are one", () => {
+      const two = [ln(5, 3, 2), ln(2, 2, 6)] as const;
+      const guided = lawOf(fusePreset("cfg"), { prompted: two[0], plain: two[1] });
+      expectClose(guided, [0.6208028489, 0.2885230914, 0.0906740598]);
+      expectClose(lawOf(fusePreset("cad"), { informed: two[0], plain: two[1] }), guided, EXACT);
+      const twice = lawOf(fusePreset("cad", { alpha: 1 }), { informed: two[0], plain: two[1] });
+      expectClose(twice, share(25 / 2, 9 / 2, 4 / 6), EXACT);
+    });
+
+    it("by a token's own weight (AlignDistil)", () => {
+      const plan = fusePreset("align-distil");
+      const pair = { tuned: ln(6, 3, 1), reverse: ln(4, 4, 2) };
+      expectClose(lawOf(plan, pair), [0.9920285946, 0.0077448532, 0.0002265522]);
+      const { weights } = evaluatePlan(plan, pair, { audit: true }).audit!;
+      expectClose(weights[0].weights, [7.001, -6.001], EXACT);
+    });
+  });
+
+  describe("ensembles", () => {
+    const both = (a: number[], b: number[]) => ({ a: ln(...a), b: ln(...b) });
+    it.each<[string, number[], number[], number[], number[]]>([
+      [
+        "opposite",
+        [0.7, 0.2, 0.1],
+        [0.1, 0.2, 0.7],
+        [0.4, 0.2, 0.4],
+        [0.3628540574, 0.2742918852, 0.3628540574],
+      ],
+      [
+        "veto",
+        [0.6, 0.399, 0.001],
+        [0.001, 0.2, 0.799],
+        [0.3005, 0.2995, 0.4],
+        [0.0730644787, 0.8426206746, 0.0843148467],
+      ],
+      ["zeros", [0.55, 0.45, 0], [0, 0.45, 0.55], [0.275, 0.45, 0.275], [0, 1, 0]],
+    ])("%s", (_, p, q, mixed, multiplied) => {
+      expectClose(lawOf(fusePreset("mixture"), both(p, q)), mixed, EXACT);
+      expectClose(lawOf(fusePreset("product"), both(p, q)), multiplied);
+    });
+
+    it("with a memory", () => {
+      const rows = { base: ln(0.7, 0.2, 0.1), memory: ln(0.1, 0.2, 0.7) };
+      expectClose(lawOf(fusePreset("memory-decoder"), rows), [0.52, 0.2, 0.28], EXACT);
+    });
+
+    it("sampled: one model per token, the mixture's law over all", () => {
+      const rows = both([0.7, 0.2, 0.1], [0.1, 0.2, 0.7]);
+      const plan = fusePreset("sampled-mixture", { weights: [0.25, 0.75] });
+      const mean = [0, 0, 0];
+      const positions = 4000;
+      for (let position = 0; position < positions; position++) {
+        const context = { seed: 11, position };
+        expect(neededSources(plan, {}, context).length).toBe(1);
+        lawOf(plan, rows, context).forEach((p, id) => {
+          mean[id] += p / positions;
+        });
+      }
+      // Standard deviation of a mean: 0.26 / √4000 = 0.004.
+      expectClose(mean, [0.25, 0.2, 0.55], 0.016);
+    });
+
+    it("of rows on one scale", () => {
+      const { row } = evaluatePlan(fusePreset("standardized", { sources: ["a"] }), { a: [1, 2, 6] });
+      expectClose(row, [-0.7559289174, -0.3779644587, 1.1338933762]);
+      const biased: Plan = { sources: ["a"], source: "a", norm: { zscore: { ddof: 0 } } };
+      expectClose(evaluatePlan(biased, { a: [1, 2, 6] }).row, [-0.9258200998, -0.4629100499, 1.3887301497]);
+      const constant = { sources: ["a"], lin: [{ source: "a" }, { source: "a", norm: "zscore" }] } as const;
+      expectClose(evaluatePlan(constant, { a: [3, 3, 3] }).row, [3, 3, 3], 0);
+    });
+  });
+
+  describe("supports", () => {
+    const rows = { base: ln(0.6, 0.3, 0.08, 0.015, 0.005) };
+    it("of Lp-Reg and min-p", () => {
+      expectClose(lawOf(fusePreset("lp-reg"), rows), share(0.6, 0.3, 0.08, 0.015, 0), EXACT);
+      expectClose(lawOf(fusePreset("min-p"), rows), share(0.6, 0.3, 0.08, 0, 0), EXACT);
+    });
+  });
+
+  describe("several vocabularies", () => {
+    it("X-Token's projection", () => {
+      const projection = projectionTable(["a", "bc", "d"], ["a", "b", "c", "d"], "other", (text) =>
+        [...text].map((letter) => "abcd".indexOf(letter)),
+      );
+      expectClose(projection.values, [1, 0.9090909091, 0.0909090909, 1]);
+      expectClose(spellingWeights(3), [0.9009009009, 0.0900900901, 0.009009009]);
+      const plan = fusePreset("x-token", { weight: 1 });
+      expectClose(
+        lawOf(plan, { other: ln(0.5, 0.3, 0.2) }, { tables: { other: projection } }),
+        [0.5, 3 / 11, 0.3 / 11, 0.2],
+        EXACT,
+      );
+    });
+
+    it("UniTE's union", () => {
+      // Union a, b, c, d. A has a, b, c and would spell d with its c, −1; B has a, d, c and spells b with its a.
+      const gather = (vocabulary: string, ids: number[]) => ({ kind: "gather" as const, vocabulary, ids });
+      const tables = {
+        a: gather("a", [0, 1, 2, 2]),
+        "a-own": gather("a", [0, 1, 2, -1]),
+        b: gather("b", [0, 0, 2, 1]),
+        "b-own": gather("b", [0, -1, 2, 1]),
+      };
+      const plan = fusePreset("unite", { k: 2 });
+      const law = lawOf(plan, { a: [3, 2, -1], b: [1, 3, -9] }, { tables });
+      expectClose(law, [0.4139530816, 0.1859474538, 0, 0.4000994646]);
+    });
+
+    it("EVA's dissenter is dropped", () => {
+      const sources = ["a", "b", "c"];
+      const table = (vocabulary: string) => ({
+        kind: "projection" as const,
+        vocabulary,
+        vocab: 5,
+        offsets: [0, 1, 2, 3, 4, 5],
+        ids: [0, 1, 2, 3, 4],
+        values: [1, 1, 1, 1, 1],
+      });
+      const tables = Object.fromEntries(sources.map((source) => [source, table(source)]));
+      const rows = {
+        a: ln(0.5, 0.3, 0.1, 0.05, 0.05),
+        b: ln(0.4, 0.3, 0.2, 0.05, 0.05),
+        c: ln(0.02, 0.03, 0.05, 0.05, 0.85),
+      };
+      const kept = lawOf(fusePreset("eva", { sources, k: 3 }), rows, { tables });
+      expectClose(kept, [0.45, 0.3, 0.15, 0.05, 0.05], EXACT);
+      const all = lawOf(fusePreset("eva", { sources, k: 3, drop: false }), rows, { tables });
+      expectClose(all, [0.92 / 3, 0.63 / 3, 0.35 / 3, 0.05, 0.95 / 3], EXACT);
+      expect([argmaxOf(kept), argmaxOf(all)]).toEqual([0, 4]);
+      // Should each stand alone, all stay.
+      const alone = { a: ln(8, 1, 1, 1, 1), b: ln(1, 8, 1, 1, 1), c: ln(1, 1, 8, 1, 1) };
+      expectClose(
+        lawOf(fusePreset("eva", { sources, k: 1 }), alone, { tables }),
+        share(10, 10, 10, 3, 3),
+        EXACT,
+      );
+      const unsure = fusePreset("gac", { sources, threshold: 0.5 });
+      expect(neededSources(unsure, { a: ln(4, 3, 3, 1, 1) }, { tables })).toEqual(["b", "c"]);
+      expect(neededSources(unsure, { a: ln(9, 3, 3, 1, 1) }, { tables })).toEqual([]);
+    });
+  });
+
+  describe("classifiers", () => {
+    it("FUDGE", () => {
+      const rows = { base: ln(0.5, 0.3, 0.2), attribute: ln(0.1, 0.6, 0.9) };
+      expectClose(lawOf(fusePreset("fudge"), rows), share(0.05, 0.18, 0.18), EXACT);
+    });
+
+    it("GeDi", () => {
+      const rows = { base: ln(0.5, 0.3, 0.2), wanted: ln(5, 3, 2), unwanted: ln(2, 3, 5) };
+      const law = lawOf(fusePreset("gedi", { omega: 2, topP: 1 }), rows);
+      expectClose(law, [0.736377025, 0.2164948454, 0.0471281296]);
+      expectClose(law, share(0.5 * (5 / 7) ** 2, 0.3 / 4, 0.2 * (2 / 7) ** 2), EXACT);
+    });
+  });
+
+  describe("rules of all plans", () => {
+    it("−∞ of a weight above 0 forbids, of one below it adds nothing", () => {
+      const rows = {
+        base: [1, 2, -Infinity, 0],
+        expert: [1, -Infinity, 3, 2],
+        anti: [-Infinity, -Infinity, 0, 1],
+      };
+      expect(Array.from(evaluatePlan(fusePreset("proxy-tuning"), rows).row)).toEqual([
+        2,
+        -Infinity,
+        -Infinity,
+        1,
+      ]);
+    });
+
+    it("a truncated row is spread over the tokens it leaves out", () => {
+      const plan = fusePreset("product", { weights: [1, 1] });
+      const b = ln(0.2, 0.3, 0.3, 0.1, 0.1);
+      const truncated = {
+        ids: [0, 1],
+        logProbabilities: [Math.log(0.5), Math.log(0.3)],
+        tailMass: 0.2,
+        vocab: 5,
+      };
+      const law = lawOf(plan, { a: truncated, b });
+      expectClose(law, [0.447761194, 0.4029850746, 0.0895522388, 0.0298507463, 0.0298507463]);
+      const full = lawOf(plan, { a: ln(0.5, 0.3, 0.15, 0.04, 0.01), b });
+      expectClose(full, [0.4166666667, 0.375, 0.1875, 0.0166666667, 0.0041666667]);
+    });
+
+    it("every preset is a plan that knows its own name", () => {
+      const counts = { counts: [3, 2, 1] };
+      const needed: Partial<Record<FusePresetName, object>> = { "logit-adjustment": counts, margin: counts };
+      expect(() => fusePreset("no" as "dlf")).toThrow('"preset" must be one of align-distil, amu');
+      expect(() => fusePreset("dlf", { alhpa: 1 } as object)).toThrow(
+        '"options" must be of base, expert, anti, solver, limit, got "alhpa"',
+      );
+      expect(() => fusePreset("cfg", { gamma: "2" } as object)).toThrow(
+        '"options.gamma" must be of kind number, got string',
+      );
+      expect(() => fusePreset("cfg", { gamma: 5000 })).toThrow(
+        '"plan.lin[0].weight" must be a number from -1000 to 1000, got 5000',
+      );
+      expect(fusePreset("margin", needed.margin as { counts: number[] }).sources).toEqual(["base"]);
+    });
+  });
+
+  describe("calibration", () => {
+    const counts = [16, 4, 1];
+    it("logit adjustment divides by the prior", () => {
+      expectClose(
+        lawOf(fusePreset("logit-adjustment", { counts }), { base: ln(16, 4, 1) }),
+        share(1, 1, 1),
+        EXACT,
+      );
+    });
+
+    it("margins grow with rarity", () => {
+      const { row } = evaluatePlan(fusePreset("margin", { counts }), { base: [0, 0, 0] });
+      expectClose(row, [0.25, 0.5 / Math.SQRT2, 0.5], EXACT);
+      expect(() => fusePreset("margin", { counts: [1, 0] })).toThrow(
+        '"options.counts[1]" must be above 0, got 0',
+      );
+    });
+
+    it("a concept is a row that is always the same", () => {
+      const { row } = evaluatePlan(fusePreset("steer", { strength: 2 }), {
+        base: [1, 2],
+        concept: [0.5, -1],
+      });
+      expect(Array.from(row)).toEqual([2, 0]);
+    });
+
+    it("a mask comes last", () => {
+      const plan = fusePreset("logit-mask", { bias: { 2: 5 }, forbid: [0] });
+      const { row } = evaluatePlan(plan, { base: [1, 2, 3, 4] }, { bitmask: Uint32Array.of(0b0111) });
+      expect(Array.from(row)).toEqual([-Infinity, 2, 8, -Infinity]);
+    });
+  });
+}
