@@ -14,7 +14,17 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { RUNTIMES } from "../test/runtimes/install.ts";
 
-const BENCHES = ["head", "decode", "prefill", "sample", "speculation", "start", "accuracy"];
+const BENCHES = [
+  "head",
+  "decode",
+  "prefill",
+  "sample",
+  "fuse",
+  "fusion-nll",
+  "speculation",
+  "start",
+  "accuracy",
+];
 const REGISTER = new URL("./register.mjs", import.meta.url).href;
 
 const { values: options } = parseArgs({

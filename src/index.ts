@@ -10,16 +10,30 @@ export type { Draft, DraftLaw, RowSet } from "./decoding/draft.ts";
 export type { Drafter } from "./decoding/drafter/drafter.ts";
 export { createDrafter, type DrafterName } from "./decoding/drafter/registry.ts";
 export {
+  buildPlan,
+  evaluatePlan,
+  explainPlan,
+  type FuseAudit,
+  fusePreset,
+  op,
+  type Plan,
+  readPlan,
+} from "./decoding/fuse.ts";
+export {
   createPipeline,
   type Pipeline,
   type PresetName,
   presetSteps,
   type Step,
 } from "./decoding/pipeline.ts";
+export { Aggregate, type ScoreName, score } from "./decoding/score.ts";
 export { seededRandom } from "./decoding/verify/random.ts";
 export type { Policy, VerifierName } from "./decoding/verify/registry.ts";
 export type { Verdict, VerifyRequest } from "./decoding/verify/types.ts";
 export { verify } from "./decoding/verify/verify.ts";
+export { type FuseOptions, fuse } from "./engine/fuse.ts";
+export { bridgeText } from "./engine/fused-bridge.ts";
+export { type FuseModelsOptions, fuseModels } from "./engine/fused-model.ts";
 export { type KernelModules, type LoadOptions, loadModel } from "./engine/load-model.ts";
 export type {
   DraftMethod,
@@ -35,7 +49,7 @@ export type {
   SpeculationSummary,
   Timings,
 } from "./engine/model.ts";
-export type { Rows, Session, Source } from "./engine/source.ts";
+export type { Rows, Session, SessionOptions, Source } from "./engine/source.ts";
 export { UnsupportedError } from "./errors.ts";
 export { type ByteInput, ByteReader } from "./format/bytes.ts";
 export { readGguf } from "./format/gguf.ts";

@@ -8,8 +8,10 @@
  *
  * Rows are bit for bit what the session alone would have given, so no text depends on what it was decoded with.
  */
+import { type Ahead, aheadOf } from "./ahead.ts";
 import { BatchQueue } from "./batch-queue.ts";
-import type { Rows, Session, Source } from "./source.ts";
+import { backendOf, setBackend } from "./model-backend.ts";
+import type { Rows, Session, SessionOptions, Source } from "./source.ts";
 
 /**
  * A Source over another one: its sessions share passes over the weights.
@@ -31,9 +33,11 @@ export class Batcher implements Source {
     this.#queue = new BatchQueue(source);
     this.vocab = source.vocab;
     this.contextLength = source.contextLength;
+    const backend = backendOf(source);
+    if (backend !== undefined) setBackend(this, backend);
   }
 
-  open(options?: { capacity?: number }): Session {
+  open(options?: SessionOptions): Session {
     return new BatchedSession(this.#queue, this.#source.open(options));
   }
 }
@@ -64,14 +68,32 @@ class BatchedSession implements Session {
     return await this.#queue.forward(this, { session, tokens, rows, parents });
   }
 
+  /** Of the session alone: what is run ahead shares no pass. */
+  get ahead(): Ahead | undefined {
+    const ahead = aheadOf(this.#session);
+    if (ahead === undefined) return undefined;
+    return {
+      run: async (tokens) => {
+        this.#expectIdle("run ahead");
+        return await ahead.run(tokens);
+      },
+      headBytes: ahead.headBytes,
+      openHead: () => ahead.openHead(),
+    };
+  }
+
   truncate(length: number, path?: ArrayLike<number>): void {
     this.#expectIdle("truncate");
     this.#session.truncate(length, path);
   }
 
-  fork(options?: { capacity?: number }): Session {
+  fork(options?: Pick<SessionOptions, "capacity" | "seed">): Session {
     this.#expectIdle("fork");
     return new BatchedSession(this.#queue, this.#session.fork(options));
+  }
+
+  audits() {
+    return this.#session.audits?.() ?? [];
   }
 
   close(): void {

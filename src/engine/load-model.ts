@@ -61,14 +61,14 @@ const DEFAULT_CONTEXT = 4096;
 /** Positions that must fit beside the weights, or loading is refused. */
 const LEAST_CONTEXT = 64;
 
-/** Bytes of laid-out input per column of the widest matrix: 32 vectors, in fours of 9 bytes a value, or of 4 bytes. */
+/** Bytes of laid-out input per column of the widest matrix: 32 vectors, in fours of 9.5 bytes a value, or of 4 bytes. */
 const SCRATCH_PER_COLUMN = 128;
 
 /** Rows that straddle tiles while packing, rounding of allocations. */
 const SLACK_BYTES = 1 << 18;
 
 /**
- * Loads a GGUF model of the llama family (llama, qwen2, qwen3; F32, F16, BF16, Q8_0, Q4_0).
+ * Loads a GGUF model of the llama family (llama, qwen2, qwen3), with weights of any type in `WEIGHT_TYPES`.
  *
  * The file streams through: at no time is more held than the packed weights and one chunk of the input.
  *

@@ -1,13 +1,11 @@
 import type { Backend } from "../backend/backend.ts";
-import { keepsText } from "../decoding/outcome.ts";
 import { expectInteger } from "../errors.ts";
 import type { Metadata } from "../format/gguf.ts";
 import { type ChatMessage, encodeChat, renderChat } from "../model/chat-template.ts";
 import type { Llama } from "../model/llama.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { Batcher } from "./batch.ts";
 import { forwardAll } from "./forward-all.ts";
-import { decodeMany, textCounts } from "./many.ts";
+import { generateText, generateTexts, type TextEngine } from "./generate-text.ts";
 import type {
   GenerateManyOptions,
   GenerateOptions,
@@ -17,12 +15,10 @@ import type {
   Piece,
   SamplingOptions,
 } from "./model.ts";
+import { setBackend } from "./model-backend.ts";
 import { openPipeline, requestFingerprint } from "./options.ts";
-import { capacityOf, readRequest, type TextRequest } from "./request.ts";
 import { LocalSession } from "./session.ts";
 import type { Call, Rows, Session } from "./source.ts";
-import { openSpeculation } from "./speculation.ts";
-import { decodeText } from "./text.ts";
 
 /** What `loadModel` found out about the file and how it was loaded. */
 export interface ModelFacts {
@@ -47,6 +43,7 @@ export class LocalModel implements Model {
   readonly #backend: Backend;
   readonly #model: Llama;
   readonly #metadata: Metadata;
+  readonly #engine: TextEngine;
 
   constructor(backend: Backend, model: Llama, metadata: Metadata, tokenizer: Tokenizer, facts: ModelFacts) {
     this.name = facts.name;
@@ -62,6 +59,8 @@ export class LocalModel implements Model {
     this.#backend = backend;
     this.#model = model;
     this.#metadata = metadata;
+    this.#engine = { model: this, rowMath: () => backend.rowMath() };
+    setBackend(this, backend);
   }
 
   open(options: { capacity?: number } = {}): Session {
@@ -73,52 +72,22 @@ export class LocalModel implements Model {
     return await forwardAll(this.#model, calls);
   }
 
-  async *generate(
+  generate(
     prompt: string | readonly number[],
-    options: GenerateOptions = {},
+    options?: GenerateOptions,
   ): AsyncGenerator<Piece, GenerateResult, void> {
-    const request = readRequest(this, prompt, options);
-    const session = this.open({ capacity: capacityOf(request) });
-    try {
-      return yield* this.#decode(request, session);
-    } finally {
-      session.close();
-    }
+    return generateText(this.#engine, prompt, options);
   }
 
-  async *generateMany(
+  generateMany(
     prompt: string | readonly number[],
-    options: GenerateManyOptions = {},
+    options?: GenerateManyOptions,
   ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
-    const request = readRequest(this, prompt, options);
-    const counts = textCounts(options);
-    const base = new Batcher(this).open({ capacity: capacityOf(request) });
-    try {
-      return yield* decodeMany(request, counts, base, (one, session) => this.#decode(one, session));
-    } finally {
-      base.close();
-    }
+    return generateTexts(this.#engine, prompt, options);
   }
 
   requestFingerprint(options: SamplingOptions = {}): string {
     return requestFingerprint(this.fingerprint, openPipeline(options, this.tokenizer.endTokens));
-  }
-
-  async *#decode(request: TextRequest, session: Session): AsyncGenerator<Piece, GenerateResult, void> {
-    const constraint = request.constraint();
-    const speculation = openSpeculation(this, request, constraint);
-    const math = speculation && !keepsText(speculation.policy) ? this.#backend.rowMath() : undefined;
-    try {
-      return yield* decodeText(request, {
-        tokenizer: this.tokenizer,
-        session,
-        speculation,
-        math,
-        constraint,
-      });
-    } finally {
-      speculation?.close();
-    }
   }
 
   chatPrompt(messages: readonly ChatMessage[]): number[] {

@@ -40,9 +40,10 @@ export async function* decodeMany(
   const texts: Text[] = [];
   try {
     for (let i = 0; i < bestOf; i++) {
-      const session = i === 0 ? base : base.fork({ capacity: base.capacity });
+      const seed = seedAfter(request.seed, i);
+      const session = i === 0 ? base : base.fork({ capacity: base.capacity, seed });
       if (i > 0) sessions.push(session);
-      texts.push(begin({ ...request, seed: seedAfter(request.seed, i) }, session));
+      texts.push(begin({ ...request, seed }, session));
     }
     if (bestOf === n) return yield* interleave(texts);
     return yield* bestTexts(texts, n);

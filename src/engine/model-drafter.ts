@@ -64,8 +64,11 @@ export function sharesVocabulary(target: Model, draft: Model): boolean {
   return shared;
 }
 
-/** Rows that only pad the embedding have no token, hence no spelling to compare. */
-function spellAlike(ours: Tokenizer, theirs: Tokenizer): boolean {
+/**
+ * Whether the tokens that both have stand for the same bytes. Rows that only pad the embedding have no token, hence no
+ * spelling to compare.
+ */
+export function spellAlike(ours: Tokenizer, theirs: Tokenizer): boolean {
   const known = Math.min(ours.vocab, theirs.vocab);
   for (let token = 0; token < known; token++) {
     const [a, b] = [ours.bytes(token), theirs.bytes(token)];

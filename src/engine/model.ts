@@ -1,5 +1,6 @@
 import type { Constraint } from "../decoding/constraint.ts";
 import type { DrafterName } from "../decoding/drafter/registry.ts";
+import type { FuseAudit } from "../decoding/fuse.ts";
 import type { TextPolicy } from "../decoding/outcome.ts";
 import type { PresetName, PresetOptions, Step, TokenLogProbability } from "../decoding/pipeline.ts";
 import type { VerifierName } from "../decoding/verify/registry.ts";
@@ -42,7 +43,8 @@ export interface GenerateOptions extends SamplingOptions {
    *
    * "prompt-lookup", "ngram" and "suffix" copy what followed the same words before: for summaries, edits, code, JSON;
    * "ngram-cache" counts it, "recycling" takes the runners-up of earlier rows, "recycling-tree" several of them at once.
-   * A model drafts anything and pays where it is many times smaller; one with another vocabulary drafts text.
+   * A model drafts anything and pays where it is many times smaller; one with another vocabulary drafts text. "self" is the
+   * model itself with a part of its vocabulary, and pays where that is large beside its layers.
    */
   draft?: DraftMethod | Model;
   /** What the text will probably be (OpenAI's `prediction`): copied for as long as it holds. Text or token ids. */
@@ -54,6 +56,8 @@ export interface GenerateOptions extends SamplingOptions {
    */
   verifier?: VerifierName | TextPolicy;
   speculation?: SpeculationOptions;
+  /** Of a fused model: tell how the row of each token came about. Default false. */
+  audit?: boolean;
   signal?: AbortSignal;
 }
 
@@ -93,7 +97,7 @@ export interface IndexedPiece extends Piece {
   readonly index: number;
 }
 
-export type DraftMethod = "none" | DrafterName;
+export type DraftMethod = "none" | "self" | DrafterName;
 
 /** What speculation did for one text. */
 export interface SpeculationSummary {
@@ -151,6 +155,8 @@ export interface GenerateResult {
   readonly logProbabilities?: readonly TokenAlternatives[];
   /** Where a drafter was asked for. */
   readonly speculation?: SpeculationSummary;
+  /** Per token, where `audit` was asked for and the model is a fused one. */
+  readonly audits?: readonly FuseAudit[];
 }
 
 /**

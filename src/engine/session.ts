@@ -1,22 +1,25 @@
 import type { Backend, Floats, KvCache } from "../backend/backend.ts";
 import { stride } from "../backend/backend.ts";
-import { expectInteger, grouped } from "../errors.ts";
-import type { Llama } from "../model/llama.ts";
+import { expectInteger } from "../errors.ts";
+import type { Llama, Part } from "../model/llama.ts";
+import { ShortlistHead } from "../model/shortlist-head.ts";
+import { type Ahead, AheadStates } from "./ahead.ts";
+import {
+  type CheckedCall,
+  checkCall,
+  checkTruncation,
+  expectChain,
+  type LastCall,
+} from "./session-checks.ts";
 import type { Rows, Session } from "./source.ts";
-import { Tree } from "./tree.ts";
+import type { Tree } from "./tree.ts";
 import { compute, type Work } from "./work.ts";
-
-/** A call that was checked. */
-interface CheckedCall {
-  readonly tokens: readonly number[];
-  readonly rows: number;
-  readonly tree: Tree | null;
-}
 
 /** One sequence on a model of this process. Sessions share the model's weights and working memory. */
 export class LocalSession implements Session {
   readonly capacity: number;
   readonly model: Llama;
+  readonly ahead: Ahead;
   readonly #backend: Backend;
   readonly #cache: KvCache;
   #rows: Floats;
@@ -25,8 +28,8 @@ export class LocalSession implements Session {
   #closed = false;
   /** Keys and values of a tree's nodes, by slot. */
   #waiting: KvCache | null = null;
-  /** The last call, until something is truncated: `truncate` keeps nodes of it. */
-  #last: { start: number; tree: Tree | null } | null = null;
+  #last: LastCall | null = null;
+  readonly #states: AheadStates;
   /** Rows are of one call and are gone with the next. */
   #calls = 0;
 
@@ -46,6 +49,12 @@ export class LocalSession implements Session {
     this.model = model;
     this.#backend = backend;
     this.#length = length;
+    this.#states = new AheadStates(backend, model.config.hidden);
+    this.ahead = {
+      run: (tokens) => this.#runAhead(tokens),
+      headBytes: model.head.bytes,
+      openHead: () => new ShortlistHead(backend, model.head),
+    };
     this.#rows = backend.floats(stride(model.vocab));
     try {
       this.#cache = openCache();
@@ -66,56 +75,50 @@ export class LocalSession implements Session {
   }
 
   /** @throws {RangeError | TypeError} If `forward` must refuse a call. Changes nothing. */
-  check(
-    tokens: ArrayLike<number>,
-    rows = Math.min(1, tokens.length),
-    parents?: ArrayLike<number>,
-  ): CheckedCall {
+  check(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): CheckedCall {
     this.#expectOpen();
-    const { vocab } = this.model;
-    for (let i = 0; i < tokens.length; i++) expectInteger(`tokens[${i}]`, tokens[i], 0, vocab - 1);
-    expectInteger("rows", rows, 0, tokens.length);
-    if (this.#last?.tree)
-      throw new RangeError("Cannot append: the session holds a tree, truncate it to a path first");
-    const tree = parents === undefined ? null : Tree.read(parents, tokens.length);
-    if (this.#length + tokens.length > this.capacity) {
-      throw new RangeError(
-        `Cannot append ${grouped(tokens.length)} tokens: the session holds ${grouped(this.#length)} of at most ${grouped(this.capacity)}`,
-      );
-    }
-    return { tokens: Array.from(tokens), rows, tree };
+    return checkCall(this, this.model.vocab, this.#last, { tokens, rows, parents });
   }
 
   /** Takes the memory for a checked call. @throws {MemoryError} If it is not there; no token is lost then. */
   prepare({ tokens, rows, tree }: CheckedCall): Work {
-    const columns = tokens.length;
-    const start = this.#length;
+    // The layers of these were run ahead. One token at least is left: a pass has columns.
+    const known = tree === null ? this.#states.matching(tokens, tokens.length - 1) : 0;
+    const columns = tokens.length - known;
+    const start = this.#length + known;
     this.#calls++;
     this.#makeRoom(rows);
     this.#backend.claimKv(this.#cache, start, columns);
     const waiting = tree && this.#waitingRoom(tree.slots);
+    this.#states.keep(known);
+    const freshRows = Math.min(rows, columns);
+    const knownRows = rows - freshRows;
     const path: number[] = [];
     const size = stride(this.model.vocab);
     return {
       columns,
       part: (from, to) => {
-        const firstRow = columns - rows;
-        const first = Math.max(0, from - firstRow);
+        const firstRow = columns - freshRows;
         const wanted = Math.max(0, to - Math.max(from, firstRow));
+        const withKnown = from === 0 && knownRows > 0;
+        const first = withKnown ? 0 : knownRows + Math.max(0, from - firstRow);
+        const outRows = withKnown ? knownRows + wanted : wanted;
         return {
           cache: this.#cache,
-          tokens: tokens.slice(from, to),
+          tokens: tokens.slice(known + from, known + to),
           runs:
             tree && waiting
               ? tree.runs(from, to, start, waiting, path)
               : [{ columns: to - from, position: start + from }],
           rows: wanted,
-          out: this.#backend.slice(this.#rows, first * size, wanted * size),
+          out: this.#backend.slice(this.#rows, first * size, outRows * size),
+          ...(withKnown && { known: this.#states.states(known - knownRows, knownRows) }),
         };
       },
       finish: () => {
-        this.#length = start + columns;
-        this.#last = { start, tree };
+        this.#last = { start: this.#length, tree };
+        this.#length += tokens.length;
+        this.#states.keep(0);
         return this.#read(rows);
       },
     };
@@ -123,22 +126,22 @@ export class LocalSession implements Session {
 
   truncate(length: number, path: ArrayLike<number> = []): void {
     this.#expectOpen();
-    const end = this.#last?.tree ? this.#last.start + this.#last.tree.stem : this.#length;
-    expectInteger("length", length, 0, end);
-    this.#checkPath(length, path);
+    checkTruncation(this.#length, this.#last, length, path);
     const tree = this.#last?.tree;
     if (tree) for (let i = 0; i < path.length; i++) this.#keep(tree, path[i], length + i);
     this.#length = length + path.length;
     this.#last = null;
+    this.#states.keep(0);
   }
 
   fork(options: { capacity?: number } = {}): Session {
     this.#expectOpen();
-    if (this.#last?.tree)
-      throw new RangeError("Cannot fork: the session holds a tree, truncate it to a path first");
+    expectChain("fork", this.#last);
     const least = Math.max(1, this.#length);
     const { contextLength } = this.model;
     const capacity = expectInteger("capacity", options.capacity ?? this.capacity, least, contextLength);
+    // Behind the text pages may be taken over by the fork.
+    this.#states.keep(0);
     return new LocalSession(this.#backend, this.model, capacity, this.#length, () =>
       this.#backend.forkKv(this.#cache, this.#length, capacity),
     );
@@ -150,24 +153,28 @@ export class LocalSession implements Session {
     this.#backend.free(this.#cache);
     if (this.#waiting !== null) this.#backend.free(this.#waiting);
     this.#backend.free(this.#rows);
+    this.#states.free();
   }
 
-  #checkPath(length: number, path: ArrayLike<number>): void {
-    if (path.length === 0) return;
-    if (this.#last === null || length < this.#last.start) {
-      throw new RangeError(
-        `"path" must be empty: no token at or behind ${grouped(length)} is known to be a node of the last call`,
-      );
-    }
-    const { start, tree } = this.#last;
-    let parent = length - start - 1;
-    for (let i = 0; i < path.length; i++) {
-      const node = expectInteger(`path[${i}]`, path[i], 0, this.#length - start - 1);
-      const found = tree === null ? node - 1 : tree.parent(node);
-      if (found !== parent)
-        throw new RangeError(`"path[${i}]" must be a child of ${parent}, got ${node}, a child of ${found}`);
-      parent = node;
-    }
+  async #runAhead(given: readonly number[]): Promise<Floats> {
+    const { tokens } = this.check(given, 0);
+    const known = this.#states.matching(tokens, tokens.length);
+    const states = this.#states.extend(tokens, known);
+    const start = this.#length + known;
+    const columns = tokens.length - known;
+    const { hidden } = this.model.config;
+    this.#backend.claimKv(this.#cache, start, columns);
+    const part = (from: number, to: number): Part => ({
+      cache: this.#cache,
+      tokens: tokens.slice(known + from, known + to),
+      runs: [{ columns: to - from, position: start + from }],
+      rows: 0,
+      out: this.#backend.slice(this.#rows, 0, 0),
+      states: this.#backend.slice(states, from * hidden, (to - from) * hidden),
+    });
+    compute(this.model, [{ columns, part }]);
+    this.#states.ran(tokens);
+    return this.#states.states(tokens.length - 1, 1);
   }
 
   /** Moves a node to its place for good. Those of the stem are there. */
@@ -223,6 +230,7 @@ export class LocalSession implements Session {
       top: (index, some) =>
         backend.top(at(index), vocab, expectInteger("count", some, 0, vocab)) as ReturnType<Rows["top"]>,
       logSumExp: (index) => backend.logSumExp(at(index), vocab) as number,
+      ...(!remote && { law: (index: number) => backend.lawKernels(at(index), vocab) }),
     };
   }
 

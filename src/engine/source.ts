@@ -9,6 +9,9 @@
  * computed alone, with others in one call, on a path of a tree, in a fork, or in a batch with other sequences.
  */
 
+import type { LawKernels } from "../backend/law-kernels.ts";
+import type { FuseAudit } from "../decoding/fuse.ts";
+
 /**
  * Logits after tokens of one call, (count, vocab) row-major f32.
  *
@@ -29,6 +32,20 @@ export interface Rows {
   top(index: number, count: number): { ids: Uint32Array; logits: Float32Array };
   /** log Σ exp of row `index`: what a logit exceeds its log-probability by. */
   logSumExp(index: number): number;
+  /** Kernels over row `index`, as it then is, that draw from its law. Absent where rows are not within their reach. */
+  law?(index: number): LawKernels;
+}
+
+/** How a sequence begins. Rows of a fused plan may depend on more than tokens; models look at the capacity only. */
+export interface SessionOptions {
+  /** Positions to reserve memory for. Default: the source's `contextLength`. */
+  capacity?: number;
+  /** Of what a plan draws. Default 0. */
+  seed?: number;
+  /** Tokens before the output, at least 1: schedules count from there. Default 1. */
+  promptLength?: number;
+  /** Whether to keep how each row came about. Default false. */
+  audit?: boolean;
 }
 
 export interface Session {
@@ -74,9 +91,15 @@ export interface Session {
    *
    * @param options.capacity Positions to reserve memory for, from `length` to the source's `contextLength`; default:
    *   this session's. What is shared needs no memory of its own.
+   * @param options.seed Of what is drawn from now on; default: this session's.
    * @throws {RangeError} If the session holds a tree, or the memory does not suffice (MemoryError).
    */
-  fork(options?: { capacity?: number }): Session;
+  fork(options?: Pick<SessionOptions, "capacity" | "seed">): Session;
+  /**
+   * How the rows of the output so far came about, first to last, where the session was opened to keep that. Sources that
+   * fuse nothing have none.
+   */
+  audits?(): readonly FuseAudit[];
   /** Gives the memory back, but for what forks share. The session cannot be used afterwards. */
   close(): void;
 }
@@ -92,8 +115,8 @@ export interface Call {
 export interface Source {
   readonly vocab: number;
   readonly contextLength: number;
-  /** @param options.capacity positions to reserve memory for, default `contextLength`. */
-  open(options?: { capacity?: number }): Session;
+  /** @throws {RangeError} If an option is out of range, or the memory does not suffice (MemoryError). */
+  open(options?: SessionOptions): Session;
   /**
    * `forward` of several sessions of this source, with one pass over the weights for all. Absent where that gains nothing.
    *

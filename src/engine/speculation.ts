@@ -1,14 +1,18 @@
 import type { Constraint } from "../decoding/constraint.ts";
-import { type ControllerOptions, SpeculationController } from "../decoding/drafter/controller.ts";
+import type { ControllerOptions } from "../decoding/drafter/controller.ts";
 import { createDrafter, type DrafterName, draftsTrees } from "../decoding/drafter/registry.ts";
 import { SpeculationStats } from "../decoding/drafter/stats.ts";
 import type { TextPolicy } from "../decoding/outcome.ts";
 import type { Speculation } from "../decoding/speculation.ts";
 import { findVerifier } from "../decoding/verify/registry.ts";
 import { expectInteger } from "../errors.ts";
+import { aheadOf } from "./ahead.ts";
+import { type DraftKind, type LentController, lendController } from "./controllers.ts";
+import { HeadDrafter } from "./drafter/head-drafter.ts";
 import type { GenerateOptions, Model, SpeculationSummary } from "./model.ts";
 import { draftMode, openModelDrafter, sharesVocabulary } from "./model-drafter.ts";
 import { capacityOf, type TextRequest } from "./request.ts";
+import type { Session } from "./source.ts";
 
 /** One text's drafter, controller and counts. */
 export interface OpenSpeculation extends Speculation {
@@ -24,10 +28,12 @@ const FIXED_DRAFT = 4;
 /**
  * What a request asks for; nothing where nobody drafts.
  *
+ * @param session The text's.
  * @throws {TypeError | RangeError} If the drafter or the verifier is unknown, or they do not go together.
  */
 export function openSpeculation(
   target: Model,
+  session: Session,
   request: TextRequest,
   constraint?: Constraint,
 ): OpenSpeculation | undefined {
@@ -37,6 +43,7 @@ export function openSpeculation(
   const { gamma } = options.speculation ?? {};
   if (gamma !== undefined) expectInteger("speculation.gamma", gamma, 1, MAX_DRAFT);
   if (draft === "none") return undefined;
+  if (draft === "self") return openSelf(target, session, request, policy, constraint);
   return typeof draft === "object"
     ? openModel(target, draft, request, policy, constraint)
     : openLookup(target, draft ?? "none", request, policy, constraint);
@@ -72,13 +79,13 @@ function openLookup(
     ...(prediction === undefined ? [] : ["prediction"]),
     ...(name === "none" ? [] : [name]),
   ];
+  const kind = { name: parts.join("+"), verifier: policy.verifier };
   return {
-    name: parts.join("+"),
+    name: kind.name,
     drafter,
-    controller: openController(options, { byMatchLength: shape === "chain", shape }),
+    ...openController(target, kind, options, { byMatchLength: shape === "chain", shape }),
     policy,
     ...watch(),
-    close() {},
   };
 }
 
@@ -104,23 +111,74 @@ function openModel(
   const isTree = sharesVocabulary(target, draft) && draftMode(policy.verifier, tree).endsWith("tree");
   // Until it is measured, a drafted token costs what the weights say.
   const draftCost = Math.min(1, draft.weightBytes / target.weightBytes);
+  const kind = { name: `model:${draft.name}`, draft, verifier: policy.verifier };
+  const shape = isTree ? "tree" : "chain";
+  const { controller, close } = openController(target, kind, options, { draftCost, shape });
   return {
-    name: `model:${draft.name}`,
+    name: kind.name,
     drafter,
-    controller: openController(options, { draftCost, shape: isTree ? "tree" : "chain" }),
+    controller,
     policy,
     ...watch(),
-    close: () => drafter.close(),
+    close() {
+      close();
+      drafter.close();
+    },
+  };
+}
+
+/** The target drafts, with a cheaper head. */
+function openSelf(
+  target: Model,
+  session: Session,
+  { promptTokens, pipeline, seed, options }: TextRequest,
+  policy: TextPolicy,
+  constraint: Constraint | undefined,
+): OpenSpeculation {
+  const ahead = aheadOf(session);
+  if (ahead === undefined) {
+    throw new RangeError(
+      '"draft" must not be "self" here: that takes one model in this process, not a fused or a remote one',
+    );
+  }
+  expectFit("self", policy, "chain");
+  const drafter = new HeadDrafter(session, ahead, {
+    vocab: target.vocab,
+    steps: pipeline.steps,
+    seed,
+    promptLength: promptTokens.length,
+    constraint,
+    mode: draftMode(policy.verifier) === "coupled" ? "coupled" : "greedy",
+  });
+  // A drafted token takes the layers and the small head.
+  const draftCost = Math.max(0, 1 - (ahead.headBytes - drafter.headBytes) / target.weightBytes);
+  const kind = { name: "self", verifier: policy.verifier };
+  const { controller, close } = openController(target, kind, options, { draftCost });
+  return {
+    name: kind.name,
+    drafter,
+    controller,
+    policy,
+    ...watch(),
+    close() {
+      close();
+      drafter.close();
+    },
   };
 }
 
 function openController(
+  target: Model,
+  kind: DraftKind,
   { speculation = {} }: GenerateOptions,
   options: ControllerOptions,
-): Speculation["controller"] {
+): Pick<Speculation, "controller"> & Pick<LentController, "close"> {
   const { gamma, adaptive = true } = speculation;
-  if (adaptive) return new SpeculationController({ ...options, cap: gamma });
-  return { ask: () => gamma ?? FIXED_DRAFT, keep: (drafted) => drafted, record() {} };
+  if (adaptive) return lendController(target, kind, { ...options, cap: gamma });
+  return {
+    controller: { ask: () => gamma ?? FIXED_DRAFT, keep: (drafted) => drafted, record() {} },
+    close() {},
+  };
 }
 
 function watch() {

@@ -11,7 +11,7 @@ export interface Work {
 }
 
 /** Computes on all columns of works of different sessions: a pass over the weights for each CHUNK of them. */
-export function compute(model: Llama, works: readonly Work[]): void {
+export function compute(model: Llama, works: readonly Pick<Work, "columns" | "part">[]): void {
   let parts: Part[] = [];
   let room = CHUNK;
   for (const work of works) {

@@ -12,9 +12,9 @@
  *
  * Source: Touvron et al. 2023, arXiv:2302.13971; biases: Qwen2, arXiv:2407.10671; q and k norms: Qwen3, arXiv:2505.09388.
  */
-import { type Backend, type Floats, type KvCache, stride } from "../backend/backend.ts";
-import { MemoryError } from "../errors.ts";
+import { type Backend, type Floats, type KvCache, type Matrix, stride } from "../backend/backend.ts";
 import type { LlamaConfig } from "./config.ts";
+import { OutputHead } from "./output-head.ts";
 import { RopeTable } from "./rope-table.ts";
 import type { LayerWeights, LlamaWeights } from "./weights.ts";
 
@@ -29,8 +29,12 @@ export interface Part {
   readonly runs: readonly Run[];
   /** Rows that are wanted, 0 … tokens.length, of its last columns. */
   readonly rows: number;
-  /** (rows, stride(vocab)) */
+  /** (states in `known` + rows, stride(vocab)) */
   readonly out: Floats;
+  /** States, (some, D), that earlier passes left for the tokens before its columns. Their rows are wanted too. */
+  readonly known?: Floats;
+  /** Where to leave the states of its columns, (tokens.length, D): the last layer's output, normed, as the head takes it. */
+  readonly states?: Floats;
 }
 
 /** Consecutive columns at consecutive positions, each following the one before. */
@@ -81,8 +85,7 @@ export class Llama {
   readonly #gate: Floats; // F
   readonly #up: Floats; // F
   readonly #update: Floats; // D
-  /** Rows of several sequences, before each gets its own: (some, stride(vocab)). Made when first needed. */
-  #logits: Floats | null = null;
+  readonly #output: OutputHead;
 
   constructor(backend: Backend, config: LlamaConfig, weights: LlamaWeights, contextLength: number) {
     const { hidden, heads, kvHeads, headDim, feedForward } = config;
@@ -103,6 +106,7 @@ export class Llama {
     this.#gate = vectors(feedForward);
     this.#up = vectors(feedForward);
     this.#update = vectors(hidden);
+    this.#output = new OutputHead(backend, weights, config.normEpsilon, this.#normed);
   }
 
   /** f32 values of the working vectors. */
@@ -128,7 +132,12 @@ export class Llama {
       this.#attend(weights, layer, spans, tokens.length);
       this.#feedForward(weights, tokens.length);
     });
-    this.#head(parts);
+    this.#output.run(this.#stream, parts);
+  }
+
+  /** (V, D): makes rows of states. */
+  get head(): Matrix {
+    return this.#weights.head;
   }
 
   #span(cache: KvCache, run: Run, column: number): Span {
@@ -198,47 +207,5 @@ export class Llama {
     backend.swiglu(this.#gate, this.#gate, this.#up, columns * stride(feedForward));
     backend.matmul(this.#gate, columns, [{ weights: layer.down, out: this.#update }]);
     backend.add(this.#stream, this.#update, columns * hidden);
-  }
-
-  /** Rows of all parts, from one pass over the head's weights. */
-  #head(parts: readonly Part[]): void {
-    const backend = this.#backend;
-    const { hidden, normEpsilon } = this.config;
-    const head = this.#weights.head;
-    const normed = (first: number, rows: number) =>
-      backend.slice(this.#normed, first * hidden, rows * hidden);
-    let end = 0;
-    let count = 0;
-    for (const { tokens, rows } of parts) {
-      end += tokens.length;
-      if (rows === 0) continue;
-      const last = backend.slice(this.#stream, (end - rows) * hidden, rows * hidden);
-      backend.rmsNorm(normed(count, rows), last, this.#weights.outputNorm, hidden, rows, normEpsilon);
-      count += rows;
-    }
-    const wanted = parts.filter(({ rows }) => rows > 0);
-    const logits = wanted.length > 1 ? this.#logitsOf(count) : null;
-    if (logits !== null) backend.matmul(this.#normed, count, [{ weights: head, out: logits }]);
-    let row = 0;
-    for (const { rows, out } of wanted) {
-      const size = stride(this.vocab);
-      if (logits !== null) backend.copy(out, backend.slice(logits, row * size, rows * size), rows * size);
-      else backend.matmul(normed(row, rows), rows, [{ weights: head, out }]);
-      row += rows;
-    }
-  }
-
-  /** Room for `rows` rows; null where memory is short of it, and each sequence must read the head's weights itself. */
-  #logitsOf(rows: number): Floats | null {
-    const length = rows * stride(this.vocab);
-    if (this.#logits !== null && this.#logits.length >= length) return this.#logits;
-    if (this.#logits !== null) this.#backend.free(this.#logits);
-    this.#logits = null;
-    try {
-      this.#logits = this.#backend.floats(length);
-    } catch (error) {
-      if (!(error instanceof MemoryError)) throw error;
-    }
-    return this.#logits;
   }
 }

@@ -26,7 +26,7 @@ import {
 } from "../support/gguf-writer.ts";
 import { attempt, attemptBoth, type BackendName, watchMemory } from "../support/load-attempt.ts";
 import { splitAt, streamOf } from "../support/streams.ts";
-import { type SyntheticModelOptions, syntheticModel } from "../support/synthetic-model.ts";
+import { mediumTypes, type SyntheticModelOptions, syntheticModel } from "../support/synthetic-model.ts";
 
 const SMALL = {
   hidden: 32,
@@ -38,7 +38,7 @@ const SMALL = {
   contextLength: 64,
 };
 
-/** Every architecture, weight type and tokenizer once; a case names one by its index. */
+/** Every architecture, kind of weights and tokenizer once; a case names one by its index. */
 const SPECS: readonly GgufSpec[] = (
   [
     { type: "F16", vocab: 384 },
@@ -46,6 +46,8 @@ const SPECS: readonly GgufSpec[] = (
     { type: "Q4_0", architecture: "qwen2", vocab: 389 },
     { type: "F32", architecture: "qwen3", tied: true, vocab: 384 },
     { type: "BF16", ropeScaling: "linear", tied: true, tokenizer: "llama", vocab: 400 },
+    { type: "Q4_K", typeOf: mediumTypes(1), hidden: 256, feedForward: 256, heads: 16, vocab: 384 },
+    { type: "Q5_1", typeOf: (name) => (name.includes("ffn") ? "IQ4_NL" : undefined), vocab: 384 },
   ] satisfies SyntheticModelOptions[]
 ).map((options) => {
   const { metadata, tensors } = syntheticModel({ ...SMALL, ...options });
@@ -218,7 +220,7 @@ describe("tensors", () => {
       at: fc.nat(60),
       to: fc.nat(60),
       name: fc.constantFrom(...names),
-      type: fc.constantFrom(...WEIGHT_TYPES, "Q4_1", "Q6_K", "I8", "F64", "IQ1_S"),
+      type: fc.constantFrom(...WEIGHT_TYPES, "Q8_1", "Q2_K", "I8", "F64", "IQ1_S"),
       shape: fc.oneof(
         fc.array(fc.constantFrom(1, 2, 8, 16, 31, 32, 33, 64, 256, 384, 400), { minLength: 1, maxLength: 4 }),
         fc.array(fc.constantFrom(32, 384, 65_536, 2 ** 24, 2 ** 31, 2 ** 32), { minLength: 1, maxLength: 4 }),

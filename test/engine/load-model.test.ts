@@ -3,6 +3,7 @@ import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import { loadModel as loadFromBytes } from "../../src/engine/load-model.ts";
+import { WEIGHT_TYPES } from "../../src/format/blocks.ts";
 import {
   type ByteInput,
   kernelModules,
@@ -279,9 +280,9 @@ describe("loadModel", () => {
       return loadModel(ggufBytes({ metadata, tensors: list }));
     };
     expect(tensors[4]).toMatchObject({ name: "blk.0.attn_q.weight", shape: [256, 256] });
-    for (const type of ["Q6_K", "Q4_K", "Q4_1", "IQ4_NL", "I8"]) {
+    for (const type of ["Q2_K", "Q3_K", "IQ4_XS", "MXFP4", "I8"]) {
       await expect(load({ type })).rejects.toThrow(
-        `Cannot load model: tensor "blk.0.attn_q.weight" has type ${type}, supported are F32, F16, BF16, Q8_0, Q4_0`,
+        `Cannot load model: tensor "blk.0.attn_q.weight" has type ${type}, supported are ${WEIGHT_TYPES.join(", ")}`,
       );
       await expect(load({ type })).rejects.toBeInstanceOf(UnsupportedError);
     }

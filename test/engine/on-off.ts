@@ -21,7 +21,15 @@ const PROMPTS = [
   "",
 ];
 
-const LOOKUPS = ["prompt-lookup", "ngram", "ngram-cache", "suffix", "recycling", "recycling-tree"] as const;
+const METHODS = [
+  "prompt-lookup",
+  "ngram",
+  "ngram-cache",
+  "suffix",
+  "recycling",
+  "recycling-tree",
+  "self",
+] as const;
 
 export async function textOf(
   model: Model,
@@ -76,16 +84,18 @@ function randomSpeculation(
   const gamma = random.below(3) === 0 ? undefined : 1 + random.below(16);
   // Mostly drafted whether it pays or not: on so small a model it hardly does.
   const adaptive = random.below(4) === 0;
-  const kind = random.below(LOOKUPS.length + 1 + 2 * drafts.length);
-  if (kind < LOOKUPS.length) {
+  // A fused model has no head of its own.
+  const methods = model.architecture === "fusion" ? METHODS.filter((name) => name !== "self") : METHODS;
+  const kind = random.below(methods.length + 1 + 2 * drafts.length);
+  if (kind < methods.length) {
     const verifier = (["match", "gumbel", undefined] as const)[random.below(3)];
-    return { draft: LOOKUPS[kind], verifier, speculation: { gamma, adaptive } };
+    return { draft: methods[kind], verifier, speculation: { gamma, adaptive } };
   }
-  if (kind === LOOKUPS.length) {
+  if (kind === methods.length) {
     const prediction = random.below(2) === 0 ? `${prompt} there was a little girl named Lily.` : prompt;
     return { prediction, speculation: { gamma, adaptive } };
   }
-  const draft = drafts[(kind - LOOKUPS.length - 1) >> 1];
+  const draft = drafts[(kind - methods.length - 1) >> 1];
   // A tree of a draft model needs its vocabulary.
   const tree = draft.vocab === model.vocab && kind % 2 === 0;
   return { draft, speculation: { gamma, tree, adaptive } };

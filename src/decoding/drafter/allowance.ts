@@ -1,7 +1,7 @@
 /**
  * allowance: keeps the account of speculation against plain decoding.
  *
- *     behind  =  time spent  −  tokens emitted · time of a plain step          (negative: ahead)
+ *     behind  =  time of rounds with a draft  −  tokens they emitted · time of a plain step          (negative: ahead)
  *
  * A round is afforded if, even were every drafted token rejected, `behind` would stay within 5 % of what plain decoding
  * had cost, or within one plain step while that is more (the first 20 tokens). So that bound holds at every token, for
@@ -13,23 +13,38 @@ const SHARE = 0.05;
 const MAX_SAVINGS = 32;
 
 export class Allowance {
-  #behind = 0;
-  #plain = 0;
+  /** Of all tokens, and of those from rounds with a draft. */
+  #tokens = 0;
+  #drafted = 0;
+  /** What those rounds took, and whatever else plain decoding does not take. */
+  #spent = 0;
 
   /** Whether a round of `cost` may be made; it emits at least one token. */
   affords(cost: number, plainStep: number): boolean {
-    return this.#behind + cost - plainStep <= Math.max(plainStep, SHARE * (this.#plain + plainStep));
+    return this.#behind(cost, plainStep) <= Math.max(1, SHARE * (this.#tokens + 1)) * plainStep;
   }
 
   /** Plain steps to make until a round of `cost` is afforded; 0: it is. */
   stepsUntil(cost: number, plainStep: number): number {
     if (this.affords(cost, plainStep)) return 0;
-    const excess = this.#behind + cost - plainStep;
-    return Math.max(1, Math.ceil(excess / (SHARE * plainStep) - this.#plain / plainStep - 1));
+    const steps = this.#behind(cost, plainStep) / (SHARE * plainStep) - this.#tokens - 1;
+    return Math.max(1, Math.ceil(steps));
   }
 
-  record(cost: number, emitted: number, plainStep: number): void {
-    this.#plain += emitted * plainStep;
-    this.#behind = Math.max(this.#behind + cost - emitted * plainStep, -MAX_SAVINGS * plainStep);
+  recordPlainStep(wasted: number): void {
+    this.#tokens++;
+    this.#spent += wasted;
+  }
+
+  recordDraft(cost: number, emitted: number, plainStep: number): void {
+    this.#tokens += emitted;
+    this.#drafted += emitted;
+    // A plain step's time may turn out to be another one, so the account is kept in time and tokens.
+    this.#spent = Math.max(this.#spent + cost, (this.#drafted - MAX_SAVINGS) * plainStep);
+  }
+
+  /** After one more round of `cost` that emits one token. */
+  #behind(cost: number, plainStep: number): number {
+    return this.#spent + cost - (this.#drafted + 1) * plainStep;
   }
 }

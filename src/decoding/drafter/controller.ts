@@ -1,24 +1,24 @@
 /**
  * controller: how many tokens to draft, so that decoding gets faster where it can and never noticeably slower.
  *
- *     adaptive-length   the draft length with the best throughput
- *     rest              plain decoding for a while after failures
- *     allowance         no round that could put speculation more than 5 % behind plain decoding
+ *     round-costs  what rounds cost         ┐  draft-class: the length with the most tokens per time
+ *     acceptance   what drafts give         ┘
+ *     allowance    no round that could put speculation more than 5 % behind plain decoding
+ *     rest         where no length pays: a try now and then
  *
  * Time comes in with each round, in any unit; there is no clock in here. What was learned of one request is kept for the
  * next on the same target and drafter.
  */
 import { expectInteger, expectNumber } from "../../errors.ts";
-import { AdaptiveLength, type FullRound } from "./adaptive-length.ts";
+import { Acceptance } from "./acceptance.ts";
 import { Allowance } from "./allowance.ts";
-import { CostCurve, smooth } from "./cost-curve.ts";
+import { type Choices, DraftClass, type DraftRound } from "./draft-class.ts";
 import { Rest } from "./rest.ts";
+import { RoundCosts } from "./round-costs.ts";
 
 export interface ControllerOptions {
-  /** Longest draft, 1 … 64. Default 16, or 64 with `byMatchLength`: there for matches of 16 and more tokens. */
+  /** Longest draft, 1 … 64. Default 64: what is learned decides. */
   readonly cap?: number;
-  /** Draft length to begin with, default 4. */
-  readonly initial?: number;
   /**
    * Learn apart for drafts with matches of 1, 2 … 3, 4 … 7, 8 … 15, 16 … 31, 32 … 63 and more tokens. Default false; for
    * drafters whose `matchLength` tells good drafts from bad ones.
@@ -53,24 +53,19 @@ export interface Round {
 }
 
 const MAX_CAP = 64;
-const CAP = 16;
-const INITIAL = 4;
 const CLASSES = 7;
-/** The first class whose drafts may be longer than CAP. */
-const LONG_CLASS = 4;
-/** Of a plain step: what asking for nothing may cost without a thought. */
-const CHEAP = 0.02;
+/**
+ * Lengths to choose from, beside the longest possible: with the token before them they fill groups of columns, in which
+ * kernels work, and being few they are soon known.
+ */
+const LENGTHS = [1, 2, 3, 5, 7, 11, 15, 23, 31, 47, 63];
 /** Plain steps after which things are looked at again at the latest. */
 const LONGEST_SKIP = 64;
+/** Plain steps before anything is drafted: one measurement may be far off. */
+const FIRST_STEPS = 3;
 /** Rounds between plain steps that measure what plain decoding costs: soon at first, when code may still be cold. */
 const FIRST_REFRESH = 4;
-const LAST_REFRESH = 64;
-
-/** What is learned of drafts of one kind. */
-interface DraftClass {
-  readonly length: AdaptiveLength;
-  readonly rest: Rest;
-}
+const LAST_REFRESH = 32;
 
 /**
  * @example
@@ -86,11 +81,7 @@ interface DraftClass {
 export class SpeculationController {
   readonly #cap: number;
   readonly #classes: readonly DraftClass[];
-  readonly #priorDraftCost: number;
-  readonly #priorOverhead: number;
-  readonly #target = new CostCurve();
-  readonly #draft = new CostCurve();
-  #overhead: number | undefined;
+  readonly #costs: RoundCosts;
   #allowance = new Allowance();
   /** After asking for nothing. */
   #idle = new Rest();
@@ -103,30 +94,27 @@ export class SpeculationController {
   #drafted = 0;
   /** Of the draft that was made; null while none was. */
   #current: DraftClass | null = null;
+  /** Whether nothing is expected of it. */
+  #isTry = false;
 
   constructor(options: ControllerOptions = {}) {
-    const { initial = INITIAL, byMatchLength = false, shape, draftCost = 0, overhead = 0 } = options;
-    const cap = options.cap ?? (byMatchLength ? MAX_CAP : CAP);
-    this.#cap = expectInteger("cap", cap, 1, MAX_CAP);
-    expectInteger("initial", initial, 1, MAX_CAP);
-    this.#priorDraftCost = expectNumber("draftCost", draftCost, 0, 1000);
-    this.#priorOverhead = expectNumber("overhead", overhead, 0, 1000);
-    this.#classes = Array.from({ length: byMatchLength ? CLASSES : 1 }, (_, index) => ({
-      length: new AdaptiveLength({
-        min: 1,
-        max: byMatchLength && index < LONG_CLASS ? Math.min(cap, CAP) : cap,
-        // With classes a draft begins as long as the shortest match of its class, beyond 16 it must prove its worth.
-        initial: byMatchLength ? Math.min(1 << index, CAP) : initial,
-        shape,
-      }),
-      rest: new Rest(),
-    }));
+    const { byMatchLength = false, shape = "chain", draftCost = 0, overhead = 0 } = options;
+    this.#cap = expectInteger("cap", options.cap ?? MAX_CAP, 1, MAX_CAP);
+    expectNumber("draftCost", draftCost, 0, 1000);
+    expectNumber("overhead", overhead, 0, 1000);
+    this.#costs = new RoundCosts(draftCost, overhead);
+    this.#classes = Array.from(
+      { length: byMatchLength ? CLASSES : 1 },
+      (_, index) => new DraftClass(new Acceptance(priorOf(1 << index), shape)),
+    );
   }
 
-  /** A new request: its account is empty, what was learned stays. */
+  /** A new request: its account is empty, what was learned stays. Its text may be another kind of text. */
   restart(): void {
     this.#endSkip();
     this.#allowance = new Allowance();
+    this.#idle = new Rest();
+    for (const draftClass of this.#classes) draftClass.restart();
     this.#asked = 0;
     this.#drafted = 0;
     this.#current = null;
@@ -142,11 +130,19 @@ export class SpeculationController {
     this.#asked = 0;
     this.#drafted = 0;
     if (this.#skip > 0 || room <= 0) return 0;
-    const plainStep = this.#target.mean(1);
-    if (plainStep === undefined || this.#untilRefresh === 0) return 0;
-    const wanted = this.#idle.left > 0 ? 0 : Math.min(this.#longestWanted(), room);
-    this.#asked = wanted === 0 ? 0 : this.#affordable(wanted, null, plainStep);
-    if (this.#asked === 0) this.#skip = this.#stepsUntilDraft(plainStep);
+    if (this.#costs.plainSteps < FIRST_STEPS || this.#untilRefresh === 0) return 0;
+    if (this.#idle.left > 0) {
+      this.#skip = this.#idle.left;
+      return 0;
+    }
+    const choices = this.#choices(Math.min(room, this.#cap), null);
+    let steps = LONGEST_SKIP;
+    for (const draftClass of this.#classes) {
+      const { length, least } = draftClass.decide(choices);
+      this.#asked = Math.max(this.#asked, length);
+      if (length === 0) steps = Math.min(steps, draftClass.rest.left || this.#stepsUntil(least));
+    }
+    if (this.#asked === 0) this.#skip = steps;
     return this.#asked;
   }
 
@@ -159,8 +155,10 @@ export class SpeculationController {
     if (drafted === 0 || this.#asked === 0) return 0;
     this.#drafted = drafted;
     this.#current = this.#classes[Math.min(classOf(matchLength), this.#classes.length - 1)];
-    const wanted = Math.min(drafted, wantedLength(this.#current));
-    return wanted === 0 ? 0 : this.#affordable(wanted, this.#asked, this.#target.mean(1)!);
+    const choices = this.#choices(Math.min(drafted, this.#cap), this.#asked);
+    const { length, isTry } = this.#current.decide(choices);
+    this.#isTry = isTry;
+    return length;
   }
 
   /** @throws {RangeError} If the counts of the round do not fit together. */
@@ -173,52 +171,37 @@ export class SpeculationController {
     expectInteger("emitted", emitted, 1, accepted + 1);
     // A clock that broke or went back tells nothing.
     if (!isCost(targetCost) || !isCost(draftCost) || !isCost(overhead)) return;
-    this.#target.record(verified + 1, targetCost);
-    if (this.#asked > 0) {
-      // A draft that ended early was looked one token further.
-      this.#draft.record(Math.min(this.#asked, this.#drafted + 1), draftCost);
-      this.#overhead = smooth(this.#overhead, overhead);
-    }
-    const plainStep = this.#target.mean(1);
+    const costs = this.#costs;
+    const stoodStill = costs.standStill;
+    const spent = { target: targetCost, draft: draftCost, overhead };
+    const { extra, all } = costs.record(verified, this.#asked, this.#drafted, spent);
     // A round before the first plain step tells its cost and no more: there is nothing to compare it with.
-    if (plainStep === undefined) return;
-    const cost = targetCost + draftCost + overhead;
-    this.#allowance.record(cost, emitted, plainStep);
-    if (verified === 0) this.#recordPlainStep(draftCost + overhead, plainStep);
-    else this.#recordDraft({ accepted, tested, emitted, cost }, verified, plainStep);
+    if (costs.plainSteps === 0) return;
+    // What was counted in plain steps is no time.
+    if (stoodStill && !costs.standStill) this.#allowance = new Allowance();
+    if (verified === 0) this.#recordPlainStep(extra);
+    else this.#recordDraft({ length: verified, accepted, tested, emitted, isTry: this.#isTry }, all);
   }
 
-  #recordPlainStep(wasted: number, plainStep: number): void {
-    if (this.#untilRefresh === 0) {
-      this.#refresh = Math.min(this.#refresh * 2, LAST_REFRESH);
-    }
+  #recordPlainStep(wasted: number): void {
+    if (this.#untilRefresh === 0) this.#refresh = Math.min(this.#refresh * 2, LAST_REFRESH);
     this.#untilRefresh = this.#refresh;
+    this.#allowance.recordPlainStep(wasted);
     if (this.#skip > 0) {
       this.#skipped++;
       if (--this.#skip === 0) this.#endSkip();
       return;
     }
-    if (this.#current === null) this.#restAll(1);
-    else this.#current.rest.recordPlainSteps(1);
-    if (this.#asked > 0 && wasted > CHEAP * plainStep) {
-      this.#idle.recordRound(0, plainStep / (plainStep + wasted), true);
-    }
+    this.#restAll(1);
+    if (this.#asked > 0) this.#idle.begin(wasted / this.#costs.plainStep);
   }
 
-  #recordDraft(round: FullRound, verified: number, plainStep: number): void {
-    const { accepted, emitted, cost } = round;
+  #recordDraft(round: DraftRound, cost: number): void {
+    const { plainStep } = this.#costs;
     this.#untilRefresh = Math.max(0, this.#untilRefresh - 1);
     this.#idle = new Rest();
-    const { length, rest } = this.#current ?? this.#classes[0];
-    // A clock too coarse to see the round tells nothing of its worth.
-    if (!(cost > 0 && plainStep > 0)) return;
-    const full = verified === length.length;
-    rest.recordRound(accepted, (emitted * plainStep) / cost, !full || verified === length.min);
-    if (full) length.record(round);
-    if (full && rest.losing && verified > length.min) {
-      length.retreat();
-      rest.forgetGain();
-    }
+    this.#allowance.recordDraft(cost, round.emitted, plainStep);
+    (this.#current ?? this.#classes[0]).record(round, cost / plainStep);
   }
 
   #endSkip(): void {
@@ -232,53 +215,46 @@ export class SpeculationController {
     for (const { rest } of this.#classes) rest.recordPlainSteps(steps);
   }
 
-  #longestWanted(): number {
-    let longest = 0;
-    for (const draftClass of this.#classes) longest = Math.max(longest, wantedLength(draftClass));
-    return longest;
+  /** Plain steps until a draft of `length` is afforded. */
+  #stepsUntil(length: number): number {
+    const { plainStep } = this.#costs;
+    return Math.max(1, this.#allowance.stepsUntil(this.#costs.atMost(length, length), plainStep));
   }
 
-  /** Plain steps after which a draft may be wanted and afforded again; until then there is nothing to work out. */
-  #stepsUntilDraft(plainStep: number): number {
-    let rest = Infinity;
-    for (const draftClass of this.#classes) rest = Math.min(rest, draftClass.rest.left);
-    const steps = this.#allowance.stepsUntil(this.#mostCost(1, 1, plainStep), plainStep);
-    // A clock that stands still gives no number.
-    return Math.min(Math.max(rest, this.#idle.left, steps || 0, 1), LONGEST_SKIP);
+  /** @param asked Tokens that the drafter was asked for; null: as many as will be verified. */
+  #choices(longest: number, asked: number | null): Choices {
+    const costs = this.#costs;
+    const { plainStep } = costs;
+    const lengths = lengthsUpTo(Math.min(longest, costs.longest));
+    return {
+      plainStep,
+      lengths,
+      costs: lengths.map((length) => costs.probable(length, asked ?? length)),
+      afforded: lengths.map((length) =>
+        this.#allowance.affords(costs.atMost(length, asked ?? length), plainStep),
+      ),
+    };
   }
+}
 
-  /** The longest draft up to `wanted` that is afforded even if it is rejected. `asked`: of the drafter, default as long. */
-  #affordable(wanted: number, asked: number | null, plainStep: number): number {
-    const affords = (length: number) =>
-      this.#allowance.affords(this.#mostCost(length, asked ?? length, plainStep), plainStep);
-    if (affords(wanted)) return wanted;
-    // Longer drafts cost more, but for noise.
-    let [most, above] = [0, wanted];
-    while (above - most > 1) {
-      const middle = (most + above) >> 1;
-      if (affords(middle)) most = middle;
-      else above = middle;
-    }
-    return most;
-  }
+/** [longest]: the lengths to choose from. */
+const lengthLists: (readonly number[])[] = [];
 
-  /** What a round costs at most, as far as is known. */
-  #mostCost(length: number, asked: number, plainStep: number): number {
-    const drafting = this.#draft.bound(asked, this.#draft.steepest(this.#priorDraftCost * plainStep));
-    const overhead = this.#overhead ?? this.#priorOverhead * plainStep;
-    return this.#target.bound(length + 1, plainStep) + drafting + overhead;
-  }
+function lengthsUpTo(longest: number): readonly number[] {
+  lengthLists[longest] ??= [...LENGTHS.filter((length) => length < longest), longest];
+  return lengthLists[longest];
 }
 
 function isCost(value: number): boolean {
   return Number.isFinite(value) && value >= 0;
 }
 
-function wantedLength({ length, rest }: DraftClass): number {
-  return rest.left > 0 ? 0 : length.length;
-}
-
 /** 1, 2 … 3, 4 … 7, 8 … 15, 16 … 31, 32 … 63, 64 and more; Infinity too. */
 function classOf(matchLength: number): number {
   return matchLength >= 64 ? CLASSES - 1 : Math.max(0, 31 - Math.clz32(matchLength));
+}
+
+/** Chance of the next token where `matched` agreed: near the rule of succession, which is (matched + 1) / (matched + 2). */
+function priorOf(matched: number): number {
+  return (matched + 2) / (matched + 3);
 }

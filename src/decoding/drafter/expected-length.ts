@@ -29,15 +29,10 @@ export interface Costs {
 export function expectedTokens(acceptance: number, gamma: number): number {
   expectNumber("acceptance", acceptance, 0, 1);
   expectInteger("gamma", gamma, 0, MAX_GAMMA);
-  return expectedTokensAt(Array<number>(gamma).fill(acceptance));
-}
-
-/** The same where the chance differs by position: `acceptance[i]` of token i, given that those before were accepted. */
-export function expectedTokensAt(acceptance: readonly number[]): number {
   let reached = 1;
   let sum = 1;
-  for (const chance of acceptance) {
-    reached *= chance;
+  for (let i = 0; i < gamma; i++) {
+    reached *= acceptance;
     sum += reached;
   }
   return sum;

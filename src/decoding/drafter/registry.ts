@@ -42,7 +42,7 @@ export type DrafterName = keyof typeof DRAFTERS;
 export const DRAFTER_NAMES = Object.keys(DRAFTERS) as readonly DrafterName[];
 
 /** Whether a drafter gives trees, which only some verifiers take. */
-export function draftsTrees(name: DrafterName | "none"): boolean {
+export function draftsTrees(name: DrafterName | "none" | "self"): boolean {
   return name === "recycling-tree";
 }
 

@@ -2,12 +2,17 @@ import type { Draft } from "../../decoding/draft.ts";
 import { type Distribution, draw } from "../../decoding/pipeline.ts";
 import { log } from "../../math.ts";
 import { STAGE, uniform } from "../../philox.ts";
-import type { Rows } from "../source.ts";
-import { type DraftSampler, lawRows, rounded } from "./draft-sampler.ts";
+import { type DraftRows, type DraftSampler, lawRows, rounded } from "./draft-sampler.ts";
 import type { DraftSession } from "./draft-session.ts";
 
-export interface GrowthOptions {
-  readonly session: DraftSession;
+/** Where rows of a chain come from. Row 0 follows the last token. */
+export interface ChainSession {
+  follow(committed: readonly number[]): Promise<DraftRows>;
+  step(token: number): Promise<DraftRows>;
+}
+
+export interface ChainOptions {
+  readonly session: ChainSession;
   readonly sampler: DraftSampler;
   /** Committed tokens, at least one. */
   readonly committed: readonly number[];
@@ -18,13 +23,17 @@ export interface GrowthOptions {
   readonly minProbability: number;
 }
 
+export interface GrowthOptions extends ChainOptions {
+  readonly session: DraftSession;
+}
+
 /**
  * Chosen tokens: those the target would draw if the models were equal ("coupled"), or the most likely ones ("greedy").
  *
  * A token that is less likely than `minProbability` ends the draft and is left out. Chosen tokens may be given up for any
  * reason: no verifier of one-hot laws assumes anything of how they, or their number, came about.
  */
-export async function chosenChain(options: GrowthOptions, coupled: boolean): Promise<Draft> {
+export async function chosenChain(options: ChainOptions, coupled: boolean): Promise<Draft> {
   const { sampler, minProbability } = options;
   const least = minProbability > 0 ? log(minProbability) : -Infinity;
   const tokens = await grow(options, (rows, path) => {
@@ -41,7 +50,7 @@ export async function chosenChain(options: GrowthOptions, coupled: boolean): Pro
  * alone, as it must: would it end after a token for being unlikely, those that are left would be likelier than their law
  * says, and what the verifier does with that law would bias the text.
  */
-export async function sampledChain(options: GrowthOptions, seed: number): Promise<Draft> {
+export async function sampledChain(options: ChainOptions, seed: number): Promise<Draft> {
   const { sampler, committed, minProbability, vocab } = options;
   const laws: Distribution[] = [];
   const tokens = await grow(options, (rows, path) => {
@@ -55,8 +64,8 @@ export async function sampledChain(options: GrowthOptions, seed: number): Promis
 
 /** One token after the other, until `next` has none. */
 async function grow(
-  { session, committed, gamma }: GrowthOptions,
-  next: (rows: Rows, path: readonly number[]) => number | null,
+  { session, committed, gamma }: ChainOptions,
+  next: (rows: DraftRows, path: readonly number[]) => number | null,
 ): Promise<number[]> {
   const tokens: number[] = [];
   let rows = await session.follow(committed);

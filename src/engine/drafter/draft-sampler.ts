@@ -19,6 +19,9 @@ export interface DraftSampling {
   readonly constraint?: Constraint;
 }
 
+/** What a pipeline looks at of a call's rows. */
+export type DraftRows = Pick<Rows, "row" | "top" | "law">;
+
 /**
  * What the request's pipeline makes of a draft model's rows.
  *
@@ -47,17 +50,21 @@ export class DraftSampler {
   }
 
   /** What the target would draw if this were its row, and how likely it is here; null: nothing may follow. */
-  race(rows: Rows, index: number, path: readonly number[]): { token: number; logProbability: number } | null {
+  race(
+    rows: DraftRows,
+    index: number,
+    path: readonly number[],
+  ): { token: number; logProbability: number } | null {
     return this.#at(rows, index, path, (row, context) => this.#pipeline.sample(row, context));
   }
 
   /** The law of the token after the committed ones and `path`; null: nothing may follow. */
-  law(rows: Rows, index: number, path: readonly number[]): Distribution | null {
+  law(rows: DraftRows, index: number, path: readonly number[]): Distribution | null {
     return this.#at(rows, index, path, (row, context) => this.#pipeline.distribution(row, context));
   }
 
   #at<T>(
-    rows: Rows,
+    rows: DraftRows,
     index: number,
     path: readonly number[],
     use: (row: Float32Array, context: SamplingContext) => T,
@@ -68,12 +75,13 @@ export class DraftSampler {
     if (bitmask === null) return null;
     for (const token of path) history.push(token);
     try {
+      const kernels = { best: (count: number) => rows.top(index, count), law: rows.law?.(index) };
       return use(rows.row(index), {
         history,
         promptLength: Math.min(this.promptLength, committed),
         seed: this.#seed,
         bitmask,
-        best: (count) => rows.top(index, count),
+        kernels,
       });
     } catch (error) {
       // Of this row the pipeline leaves nothing. The target's may be another; only it may fail the request.

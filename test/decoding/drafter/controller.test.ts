@@ -1,68 +1,26 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type ControllerOptions, SpeculationController } from "../../../src/decoding/drafter/controller.ts";
+import { SpeculationController } from "../../../src/decoding/drafter/controller.ts";
 import {
   bestDraftLength,
   type Costs,
   expectedSpeedup,
 } from "../../../src/decoding/drafter/expected-length.ts";
 import { createRandom } from "../../support/random.ts";
-
-interface Simulation {
-  readonly costs: Costs;
-  readonly tokens: number;
-  /** What the drafter gives when asked for `gamma` tokens at a position, and how many of them are right. */
-  readonly draft: (
-    position: number,
-    gamma: number,
-  ) => { drafted: number; right: number; matchLength?: number };
-  readonly options?: ControllerOptions;
-  /** What asking the drafter costs beside its draft. */
-  readonly overhead?: number;
-  /** Factor on what a call costs, for clocks that are not steady. */
-  readonly noise?: () => number;
-}
-
-/** Decodes under a model of costs; calls `check` after every step with what speculation and plain decoding cost so far. */
-function simulate(
-  { costs, tokens, draft, options, noise = () => 1, overhead: perAsk = 0 }: Simulation,
-  check?: (cost: number, plain: number) => void,
-): { cost: number; plain: number; rounds: number; asks: number; longest: number } {
-  const controller = new SpeculationController(options);
-  let [cost, emitted, rounds, asks, longest] = [0, 0, 0, 0, 0];
-  while (emitted < tokens) {
-    const asked = controller.ask();
-    const { drafted, right, matchLength } = asked > 0 ? draft(emitted, asked) : { drafted: 0, right: 0 };
-    const verified = controller.keep(Math.min(drafted, asked), matchLength);
-    const accepted = Math.min(right, verified);
-    const targetCost = costs.target(verified + 1) * noise();
-    const draftCost = asked > 0 ? costs.draft(Math.min(asked, drafted + 1)) * noise() : 0;
-    const overhead = asked > 0 ? perAsk * noise() : 0;
-    controller.record({ verified, accepted, emitted: accepted + 1, targetCost, draftCost, overhead });
-    cost += targetCost + draftCost + overhead;
-    emitted += accepted + 1;
-    if (verified > 0) rounds++;
-    if (asked > 0) asks++;
-    longest = Math.max(longest, verified);
-    check?.(cost, emitted * costs.target(1));
-  }
-  return { cost, plain: emitted * costs.target(1), rounds, asks, longest };
-}
-
-/** Chains of independent acceptance. */
-function independent(acceptance: number, seed: number): Simulation["draft"] {
-  const random = createRandom(seed);
-  return (_position, gamma) => {
-    let right = 0;
-    while (right < gamma && random.uniform() < acceptance) right++;
-    return { drafted: gamma, right };
-  };
-}
+import {
+  bursts,
+  EMBEDDED,
+  fixed,
+  independent,
+  LARGER,
+  type SimulatedDrafter,
+  simulate,
+} from "./simulation.ts";
 
 const gentle: Costs = { target: (n) => 1 + 0.1 * (n - 1), draft: () => 0.01 };
 
 describe("speculation controller", () => {
-  /** No call costs less than a smaller one, nor more than a smaller one and single steps for the rest. */
+  /** No call costs less than a smaller one, nor more than smaller ones that share its tokens. */
   const curve = fc
     .tuple(
       fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 64, maxLength: 64 }),
@@ -73,7 +31,11 @@ describe("speculation controller", () => {
     )
     .map(([increments, perToken, unit, perCall, overhead]) => {
       const target = [0, unit];
-      for (const increment of increments) target.push(target[target.length - 1] + increment * unit);
+      for (const increment of increments) {
+        const n = target.length;
+        const shared = target.map((cost, part) => (part === 0 ? Infinity : cost + target[n - part]));
+        target.push(Math.min(target[n - 1] + increment * unit, ...shared));
+      }
       const draft = (gamma: number) => perToken * unit * (perCall ? 1 : gamma);
       return { costs: { target: (n: number) => target[n], draft }, draftCost: perToken, overhead, unit };
     });
@@ -167,7 +129,7 @@ describe("speculation controller", () => {
       });
       // With the 0.01 of the draft itself, what costs next to nothing is asked for every time.
       expect(cost / plain).toBeLessThan(overhead === 0.5 ? 1.015 : 1.021);
-      if (overhead === 0.5) expect(asks).toBeLessThan(100);
+      if (overhead === 0.5) expect(asks).toBeLessThan(110);
     },
   );
 
@@ -195,13 +157,6 @@ describe("speculation controller", () => {
     expect(cheap.longest).toBe(64);
     // 64 tokens a call would be 65 / 4.2 = 15.5.
     expect(cheap.plain / cheap.cost).toBeGreaterThan(10);
-    const short = simulate({
-      costs: { target: (n) => 1 + 0.05 * (n - 1), draft: () => 0.01 },
-      tokens: 2000,
-      draft: (_position, gamma) => ({ drafted: gamma, right: gamma, matchLength: 3 }),
-      options: { byMatchLength: true },
-    });
-    expect(short.longest).toBe(16);
     // From 9 columns on each costs more than plain decoding would.
     const dear = simulate({
       costs: { target: (n) => 1 + 0.1 * (n - 1) + 1.2 * Math.max(0, n - 9), draft: () => 0.01 },
@@ -213,22 +168,25 @@ describe("speculation controller", () => {
     expect(dear.plain / dear.cost).toBeGreaterThan(1.3);
   });
 
-  test("counts the tested levels of a tree, not its nodes", () => {
-    /** Trees of any size give one token of two levels looked at. */
-    const after = (tested: number | undefined) => {
-      const controller = new SpeculationController({ shape: "tree", initial: 8 });
-      const costs = { targetCost: 1, draftCost: 0 };
-      controller.record({ verified: 0, accepted: 0, emitted: 1, ...costs });
-      for (let i = 0; i < 40; i++) {
-        const verified = controller.keep(controller.ask());
-        if (verified === 0) controller.record({ verified, accepted: 0, emitted: 1, ...costs });
-        else controller.record({ verified, tested, accepted: 1, emitted: 2, ...costs });
-      }
-      return controller.ask();
-    };
-    // All that was looked at was right: larger trees are tried. Half of it was not: smaller ones.
-    expect(after(1)).toBeGreaterThan(8);
-    expect(after(undefined)).toBeLessThanOrEqual(8);
+  test.each([
+    // Node i of a tree is right with chance 0.9 / i, then for a tree of which only the first four nodes are any good.
+    ["grows with its logarithm", (nodes: number) => harmonic(nodes)],
+    ["is that of its first four nodes", (nodes: number) => harmonic(Math.min(nodes, 4))],
+  ])("finds a good size of trees whose yield %s", (_, yieldOf) => {
+    const random = createRandom(8);
+    /** As many as there are on average, the fraction by chance. */
+    const draft: SimulatedDrafter = (_position, gamma) => ({
+      drafted: gamma,
+      right: Math.floor(0.9 * yieldOf(gamma) + random.uniform()),
+    });
+    const costs: Costs = { target: (n) => 1 + 0.1 * (n - 1), draft: () => 0 };
+    // How much of a tree is right depends on how much of it is verified: a fixed size is asked for as much as it keeps.
+    const speedOf = (gamma: number) =>
+      simulate({ costs, tokens: 5000, draft, controller: fixed(gamma) }).speed;
+    const best = Math.max(...[1, 2, 3, 4, 5, 7, 9, 11, 15, 23].map(speedOf));
+    const { speed, longest } = simulate({ costs, tokens: 5000, draft, options: { shape: "tree" } });
+    expect(speed).toBeGreaterThan(0.85 * best);
+    expect(longest).toBeLessThan(64);
   });
 
   test("is surprised by an unknown cost once, and makes up for it", () => {
@@ -277,7 +235,7 @@ describe("speculation controller", () => {
   ])(
     "reaches nine tenths of the speed-up of the best fixed length, at acceptance %d",
     (acceptance, costs) => {
-      const best = expectedSpeedup(acceptance, bestDraftLength(acceptance, costs, 16), costs);
+      const best = expectedSpeedup(acceptance, bestDraftLength(acceptance, costs, 64), costs);
       const { cost, plain } = simulate({ costs, tokens: 20_000, draft: independent(acceptance, 5) });
       expect(best).toBeGreaterThan(1);
       expect(plain / cost).toBeGreaterThan(0.9 * best);
@@ -287,7 +245,7 @@ describe("speculation controller", () => {
   test("costs next to nothing where every draft is wrong", () => {
     const costs: Costs = { target: (n) => 1 + 0.35 * (n - 1), draft: () => 0.01 };
     const { cost, plain } = simulate({ costs, tokens: 5000, draft: independent(0, 1) });
-    expect(cost / plain).toBeLessThan(1.01);
+    expect(cost / plain).toBeLessThan(1.02);
   });
 
   test("finds a copied passage in a text that cannot be drafted, by the length of the match", () => {
@@ -307,24 +265,40 @@ describe("speculation controller", () => {
     expect(plain / cost).toBeGreaterThan(1.12);
   });
 
-  test("makes a plain step first, and after a new request goes on with what it knows", () => {
+  test("makes plain steps first, and after a new request goes on with what it knows", () => {
     const controller = new SpeculationController();
-    expect(controller.ask()).toBe(0);
-    controller.record({ verified: 0, accepted: 0, emitted: 1, targetCost: 1, draftCost: 0 });
+    const plain = { verified: 0, accepted: 0, emitted: 1, targetCost: 1, draftCost: 0 };
+    for (let i = 0; i < 3; i++) {
+      expect(controller.ask()).toBe(0);
+      controller.record(plain);
+    }
     // Of an unknown curve no more than one rejected token is afforded.
     expect(controller.ask()).toBe(1);
     expect(controller.keep(1)).toBe(1);
     controller.record({ verified: 1, accepted: 1, emitted: 2, targetCost: 1.1, draftCost: 0.01 });
-    expect(controller.ask()).toBe(2);
+    // Two calls of two columns are 2.2; the tokens of the first draft have paid for some of that.
+    expect(controller.ask()).toBe(3);
     controller.restart();
-    expect(controller.ask()).toBe(1);
+    expect(controller.ask()).toBeGreaterThan(0);
+  });
+
+  test("knows nothing of another request's account", () => {
+    const controller = new SpeculationController();
+    const right: SimulatedDrafter = (_position, gamma) => ({ drafted: gamma, right: gamma });
+    simulate({ costs: LARGER, tokens: 400, draft: right, controller });
+    for (const draft of [independent(0, 1), independent(0.5, 2)]) {
+      controller.restart();
+      const step = LARGER.target(1);
+      simulate({ costs: LARGER, tokens: 400, draft, controller }, (cost, plain) =>
+        expect(cost - plain).toBeLessThanOrEqual(Math.max(step, 0.05 * plain) * (1 + 1e-9)),
+      );
+    }
   });
 
   test("asks for no more than there is room for, and takes a full context for no failure", () => {
     const controller = new SpeculationController();
     const plain = { verified: 0, accepted: 0, emitted: 1, targetCost: 1, draftCost: 0 };
-    controller.record(plain);
-    for (let i = 0; i < 8; i++) {
+    for (let i = 0; i < 12; i++) {
       const verified = controller.keep(controller.ask());
       controller.record({ ...plain, verified, accepted: verified, emitted: verified + 1 });
     }
@@ -350,28 +324,28 @@ describe("speculation controller", () => {
     const step = { verified: 0, accepted: 0, emitted: 1, targetCost: broken, draftCost: 0 };
     controller.record(step);
     expect(controller.ask()).toBe(0);
-    controller.record({ ...step, targetCost: 1 });
+    for (let i = 0; i < 3; i++) controller.record({ ...step, targetCost: 1 });
     expect(controller.ask()).toBe(1);
     controller.record({ ...step, verified: 1, draftCost: 0 });
     controller.record({ ...step, draftCost: broken, targetCost: 1 });
     expect(controller.ask()).toBe(1);
   });
 
-  test("drafts nothing of worth by a clock that stands still, and takes no harm", () => {
-    const { rounds } = simulate({
-      costs: { target: () => 0, draft: () => 0 },
-      tokens: 300,
-      draft: (_position, gamma) => ({ drafted: gamma, right: gamma }),
-    });
-    // Nothing is known to cost anything: the lengths stay where they began.
-    expect(rounds).toBeGreaterThan(300 / (4 + 1) - 10);
+  test("by a clock that stands still drafts what is right and leaves what is wrong", () => {
+    const still: Costs = { target: () => 0, draft: () => 0 };
+    const rounds = (acceptance: number) =>
+      simulate({ costs: still, tokens: 1000, draft: independent(acceptance, 6) }).rounds;
+    // All right: long drafts, hence few of them. All wrong: a try now and then.
+    expect(rounds(1)).toBeLessThan(1000 / 8);
+    expect(rounds(0.8)).toBeGreaterThan(1000 / 8);
+    expect(rounds(0)).toBeLessThan(1000 / 25);
   });
 
   test("refuses rounds that cannot be", () => {
     const controller = new SpeculationController();
     const round = { verified: 2, accepted: 1, emitted: 2, targetCost: 1, draftCost: 0 };
-    expect(() => controller.record({ ...round, verified: 17 })).toThrow(
-      '"verified" must be an integer from 0 to 16, got 17',
+    expect(() => controller.record({ ...round, verified: 65 })).toThrow(
+      '"verified" must be an integer from 0 to 64, got 65',
     );
     expect(() => controller.record({ ...round, accepted: 3 })).toThrow(
       '"accepted" must be an integer from 0 to 2, got 3',
@@ -385,3 +359,110 @@ describe("speculation controller", () => {
     expect(() => new SpeculationController({ draftCost: -1 })).toThrow(RangeError);
   });
 });
+
+/** By a grain of the clock, or by noise, and by how much of the promise that may lead astray. */
+const CLOCKS = [
+  ["exact", { grain: 0, noise: 0 }],
+  ["of 0.1 ms", { grain: 0.1, noise: 0 }],
+  ["that is 20 % off", { grain: 0, noise: 0.2 }],
+] as const;
+/** A mean of so many is known to about 1 %. */
+const SEEDS = 24;
+/** For what must hold at every token, of every seed. */
+const FEW_SEEDS = 6;
+const TOKENS = 400;
+const LENGTHS = [1, 2, 3, 5, 7, 11, 15, 23, 31];
+
+describe.each([
+  ["a model of 2M parameters", EMBEDDED],
+  ["a model of 135M parameters", LARGER],
+])("speculation controller on %s", (_, costs) => {
+  const step = costs.target(1);
+
+  /** Mean speeds of `requests` requests one after the other; `check` sees every step. */
+  function speeds(
+    drafter: (seed: number) => SimulatedDrafter,
+    byMatchLength: boolean,
+    { grain, noise }: { grain: number; noise: number } = CLOCKS[0][1],
+    check?: (cost: number, plain: number) => void,
+  ): { best: number; requests: number[] } {
+    const all = Array.from({ length: check ? FEW_SEEDS : SEEDS }, (_, i) => i);
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const fixedSpeed = (gamma: number) =>
+      mean(
+        all.map(
+          (seed) => simulate({ costs, tokens: TOKENS, draft: drafter(seed), controller: fixed(gamma) }).speed,
+        ),
+      );
+    const requests = [0, 1].map(() => [] as number[]);
+    for (const seed of all) {
+      const controller = new SpeculationController({ byMatchLength });
+      for (const [request, found] of requests.entries()) {
+        const random = createRandom(seed);
+        const factor = noise === 0 ? undefined : () => 1 - noise + 2 * noise * random.uniform();
+        const draft = drafter(seed + SEEDS * request);
+        found.push(simulate({ costs, tokens: TOKENS, draft, controller, noise: factor, grain }, check).speed);
+        controller.restart();
+      }
+    }
+    return { best: Math.max(1, ...LENGTHS.map(fixedSpeed)), requests: requests.map(mean) };
+  }
+
+  const kinds: readonly (readonly [string, (seed: number) => SimulatedDrafter, boolean])[] = [
+    ...[0, 0.3, 0.6, 0.8, 0.9, 1].map(
+      (rate) => [`acceptance ${rate}`, (seed: number) => independent(rate, seed), false] as const,
+    ),
+    ["copies in runs", bursts, true],
+    ["a prediction that is right", () => predicted, true],
+    ["copies that end in the middle", (seed) => halfOf(bursts(seed)), true],
+    ["a prediction that ends in the middle", () => halfOf(predicted), true],
+  ];
+
+  test.each(kinds)("keeps the promise at every token, with %s", (_, drafter, byMatchLength) => {
+    speeds(drafter, byMatchLength, undefined, (cost, plain) => {
+      expect(cost - plain).toBeLessThanOrEqual(Math.max(step, 0.05 * plain) * (1 + 1e-9));
+    });
+  });
+
+  test.each(kinds)("keeps it nearly where times are badly measured, with %s", (_, drafter, byMatchLength) => {
+    for (const [, clock] of CLOCKS.slice(1)) {
+      // That noise alone makes 400 plain steps differ by up to 2 %, and what a step costs is not known better.
+      const { requests } = speeds(drafter, byMatchLength, clock, (cost, plain) => {
+        expect(cost - plain).toBeLessThanOrEqual(2 * (step + 0.05 * plain));
+      });
+      for (const speed of requests) expect(speed).toBeGreaterThan(0.95);
+    }
+  });
+
+  test.each(CLOCKS)(
+    "comes near the best fixed length by a clock %s, and nearer in the next request",
+    (_, clock) => {
+      const isExact = clock === CLOCKS[0][1];
+      for (const [name, drafter, byMatchLength] of kinds) {
+        if (!/0\.8|0\.9|acceptance 1|runs|right/.test(name)) continue;
+        const { best, requests } = speeds(drafter, byMatchLength, clock);
+        expect(requests[0], `${name}, first`).toBeGreaterThan((isExact ? 0.9 : 0.87) * best);
+        expect(requests[1], `${name}, second`).toBeGreaterThan((isExact ? 0.95 : 0.92) * best);
+      }
+    },
+  );
+});
+
+/** All of it right, and known to be from the start. */
+function predicted(position: number, gamma: number) {
+  return { drafted: gamma, right: gamma, matchLength: 8 + position };
+}
+
+/** From the middle on nothing is right any more, though it looks the same. */
+function halfOf(drafter: SimulatedDrafter): SimulatedDrafter {
+  return (position, gamma) => {
+    const draft = drafter(position, gamma);
+    return position < TOKENS / 2 ? draft : { ...draft, right: 0 };
+  };
+}
+
+function harmonic(count: number): number {
+  let sum = 0;
+  for (let i = 1; i <= count; i++) sum += 1 / i;
+  return sum;
+}

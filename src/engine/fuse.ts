@@ -1,0 +1,161 @@
+/**
+ * fuse: several sources are one.
+ *
+ *     plan + a source for each of its names  →  a Source whose rows are what the plan makes of theirs
+ *
+ * It keeps the contract of every Source, so it can be drafted for, verified, sampled, served, and fused again. All sources
+ * read the same tokens, behind a prefix of their own if they have one. A source that a route did not choose, or whose
+ * weight is 0, does not run: it catches up, in one pass, when it is needed.
+ */
+import type { Backend } from "../backend/backend.ts";
+import { createReferenceBackend } from "../backend/reference/index.ts";
+import {
+  compilePlan,
+  type FuseContext,
+  type Plan,
+  type Program,
+  type RowKernels,
+  Step,
+  type Table,
+} from "../decoding/fuse.ts";
+import { expectInteger } from "../errors.ts";
+import { BridgedSource } from "./fused-bridge.ts";
+import { type FusedInput, readInputs, type SourceWithPrefix } from "./fused-inputs.ts";
+import { expectSeed, type FusedOptions, FusedSession, type Fusion, forwardFused } from "./fused-session.ts";
+import { resultVocab } from "./fused-vocabulary.ts";
+import { backendOf, setBackend } from "./model-backend.ts";
+import type { Call, Rows, SessionOptions, Source } from "./source.ts";
+
+export type PlanInputs = NonNullable<FuseContext["inputs"]>;
+
+export interface FuseOptions {
+  /**
+   * Numbers by the names in `plan.inputs`: the same for all rows, or what the tokens before a row make of them. They must
+   * depend on nothing else, or speculation changes the text.
+   */
+  inputs?: PlanInputs | ((tokens: readonly number[]) => PlanInputs);
+  /** For tables of the plan that are `given`. */
+  tables?: Readonly<Record<string, Table>>;
+  /** What rows are combined with. Default: those of `backend`. */
+  kernels?: RowKernels<unknown>;
+  /** Where rows are combined and held. Default: where the first source computes, else plain TypeScript in f64. */
+  backend?: Backend;
+}
+
+/**
+ * A Source of fused rows.
+ *
+ * @param sources By the names in the plan. The same one may stand under several, with another prefix each: what
+ *   classifier-free guidance and context-aware decoding need.
+ * @throws {TypeError | RangeError} If the plan is none, a source is missing or none of the plan's, or rows that meet differ
+ *   in their number of tokens; the message names the path.
+ *
+ * @example
+ * ```ts
+ * const fused = fuse(fusePreset("cfg", { gamma: 1.5 }), {
+ *   prompted: { source: model, prefix: model.tokenizer.encode("Answer in rhymes.") },
+ *   plain: model,
+ * });
+ * const session = fused.open({ promptLength: prompt.length });
+ * const rows = await session.forward(prompt);
+ * ```
+ */
+export function fuse(
+  plan: Plan,
+  sources: Readonly<Record<string, Source | SourceWithPrefix>>,
+  options: FuseOptions = {},
+): FusedSource {
+  const program = compilePlan(plan);
+  const inputs = readInputs(program, sources);
+  const { inputs: numbers, tables = {} } = options;
+  const given: Fusion["given"] =
+    typeof numbers === "function"
+      ? (tokens) => ({ inputs: numbers(tokens()), tables })
+      : () => ({ inputs: numbers, tables });
+  const backend = options.backend ?? localBackend(inputs.map(({ source }) => source));
+  const kernels: RowKernels<unknown> = options.kernels ?? backend.fuseKernels();
+  // All that the plan declares must be there; a function is asked when there are tokens.
+  const first =
+    typeof numbers === "function" ? { inputs: zeros(program), tables } : { inputs: numbers, tables };
+  new Step(program, kernels, first).close();
+  expectBridged(program, inputs);
+  return new FusedSource({
+    program,
+    inputs,
+    kernels,
+    backend,
+    given,
+    vocab: resultVocab(
+      program,
+      inputs.map(({ source }) => source),
+      tables,
+    ),
+    contextLength: Math.min(...inputs.map(({ source, prefix }) => source.contextLength - prefix.length)),
+  });
+}
+
+export class FusedSource implements Source {
+  readonly vocab: number;
+  /** The smallest of the sources' beside their prefixes. */
+  readonly contextLength: number;
+  readonly #fusion: Fusion;
+
+  constructor(fusion: Fusion) {
+    this.vocab = fusion.vocab;
+    this.contextLength = fusion.contextLength;
+    this.#fusion = fusion;
+    setBackend(this, fusion.backend);
+  }
+
+  /** @throws {RangeError} If an option is out of range, or a source has no memory for its session (MemoryError). */
+  open({
+    capacity = this.contextLength,
+    seed = 0,
+    promptLength = 1,
+    audit = false,
+  }: SessionOptions = {}): FusedSession {
+    const options: FusedOptions = {
+      capacity: expectInteger("capacity", capacity, 1, this.contextLength),
+      seed: expectSeed(seed),
+      promptLength: expectInteger("promptLength", promptLength, 1, this.contextLength),
+      audit,
+    };
+    return FusedSession.open(this.#fusion, options);
+  }
+
+  async forwardAll(calls: readonly Call[]): Promise<Rows[]> {
+    const sessions = new Set<FusedSession>();
+    const checked = calls.map(({ session, ...call }, index) => {
+      if (!(session instanceof FusedSession) || session.fusion !== this.#fusion)
+        throw new TypeError(`"calls[${index}].session" must be a session of this source`);
+      if (sessions.has(session))
+        throw new RangeError(`"calls[${index}].session" must be another one than that of an earlier call`);
+      sessions.add(session);
+      return { session, call: session.check(call) };
+    });
+    return await forwardFused(checked);
+  }
+}
+
+/** Where the first source computes that does so in this process. */
+function localBackend(sources: readonly Source[]): Backend {
+  const backends = sources.map(backendOf);
+  return backends.find((one) => one !== undefined && one.name !== "webgpu") ?? createReferenceBackend();
+}
+
+/** What is decoded is of the result's vocabulary, and every source reads it. */
+function expectBridged(program: Program, inputs: readonly FusedInput[]): void {
+  const result = program.vocabularies.get(program.result);
+  for (const [index, { name, vocabulary }] of program.sources.entries()) {
+    if (vocabulary === result || inputs[index].source instanceof BridgedSource) continue;
+    throw new RangeError(
+      `"sources.${name}" must read the tokens of the result, as \`bridgeText\` makes it, as its own are of vocabulary "${vocabulary}"`,
+    );
+  }
+}
+
+function zeros(program: Program): PlanInputs {
+  return Object.fromEntries(
+    Object.entries(program.inputs).map(([name, count]) => [name, new Array<number>(count).fill(0)]),
+  );
+}

@@ -1,0 +1,164 @@
+/**
+ * fused-bridge: a model that reads the tokens of another vocabulary, by their text. Its rows are of its own.
+ *
+ * The row after some tokens is that after the whole characters they spell, as the model's tokenizer writes these. So it
+ * depends on the tokens alone, though the model's own ones may change with what follows them; only their common beginning
+ * stays computed.
+ */
+import { argmax, logSumExp, top } from "../backend/reference/row.ts";
+import { grouped } from "../errors.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { DraftSession } from "./drafter/draft-session.ts";
+import type { TextModel } from "./drafter/text-bridge.ts";
+import { checkCall, checkTruncation, expectChain, type LastCall } from "./session-checks.ts";
+import type { Rows, Session, SessionOptions, Source } from "./source.ts";
+
+/** Tokens of the model per token that is read, at most: a small vocabulary spells in short pieces. */
+const MAX_RATIO = 6;
+
+/** `bridgeText` makes them. */
+export class BridgedSource implements Source {
+  /** Of the rows. */
+  readonly vocab: number;
+  readonly contextLength: number;
+  readonly #tokenizer: Tokenizer;
+  readonly #model: TextModel;
+
+  /** @param tokenizer Of the tokens that are read. */
+  constructor(tokenizer: Tokenizer, model: TextModel) {
+    this.vocab = model.vocab;
+    this.contextLength = model.contextLength;
+    this.#tokenizer = tokenizer;
+    this.#model = model;
+  }
+
+  open({ capacity = this.contextLength }: SessionOptions = {}): Session {
+    return new BridgedSession(this.#tokenizer, this.#model, capacity, []);
+  }
+}
+
+/**
+ * A model as a source of a plan whose result is in another vocabulary.
+ *
+ * @param tokenizer Of the result's tokens, which are read.
+ */
+export function bridgeText(tokenizer: Tokenizer, model: TextModel): Source {
+  return new BridgedSource(tokenizer, model);
+}
+
+class BridgedSession implements Session {
+  readonly capacity: number;
+  readonly #tokenizer: Tokenizer;
+  readonly #model: TextModel;
+  readonly #session: DraftSession;
+  #text: number[];
+  /** The last call; its tokens are part of `#text` unless they are a tree. */
+  #last: (LastCall & { readonly tokens: readonly number[] }) | null = null;
+  #calls = 0;
+  #closed = false;
+
+  constructor(tokenizer: Tokenizer, model: TextModel, capacity: number, text: readonly number[]) {
+    this.capacity = capacity;
+    this.#tokenizer = tokenizer;
+    this.#model = model;
+    this.#session = new DraftSession(
+      model.open({ capacity: Math.min(model.contextLength, capacity * MAX_RATIO) }),
+    );
+    this.#text = [...text];
+  }
+
+  get length(): number {
+    return this.#text.length + (this.#last?.tree ? this.#last.tokens.length : 0);
+  }
+
+  async forward(given: ArrayLike<number>, wanted?: number, parents?: ArrayLike<number>): Promise<Rows> {
+    this.#expectOpen();
+    const call = checkCall(this, Number.MAX_SAFE_INTEGER, this.#last, {
+      tokens: given,
+      rows: wanted,
+      parents,
+    });
+    const { tokens, rows, tree } = call;
+    const number = ++this.#calls;
+    const start = this.#text.length;
+    const found: (Float32Array | RangeError)[] = [];
+    for (let node = tokens.length - rows; node < tokens.length; node++) {
+      const path: number[] = [];
+      for (let at = node; at >= 0; at = tree?.parent(at) ?? at - 1) path.unshift(tokens[at]);
+      found.push(await this.#rowAfter([...this.#text, ...path]));
+    }
+    this.#last = { start, tree, tokens };
+    if (tree === null) this.#text.push(...tokens);
+    return this.#read(found, number);
+  }
+
+  truncate(length: number, path: ArrayLike<number> = []): void {
+    this.#expectOpen();
+    const last = this.#last;
+    checkTruncation(this.length, last, length, path);
+    const tokens = last?.tokens ?? [];
+    const start = last?.start ?? length;
+    this.#text.length = Math.min(length, start);
+    for (let node = 0; node < length - start; node++) this.#text.push(tokens[node]);
+    for (let i = 0; i < path.length; i++) this.#text.push(tokens[path[i]]);
+    this.#last = null;
+  }
+
+  /** Shares nothing: the fork reads the text again. */
+  fork({ capacity = this.capacity }: { capacity?: number } = {}): Session {
+    this.#expectOpen();
+    expectChain("fork", this.#last);
+    return new BridgedSession(this.#tokenizer, this.#model, capacity, this.#text);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#session.close();
+  }
+
+  /** A copy; or why there is none. */
+  async #rowAfter(tokens: readonly number[]): Promise<Float32Array | RangeError> {
+    const ids = this.#write(tokens);
+    if (ids.length === 0 || ids.length > this.#session.capacity) {
+      return new RangeError(
+        `Cannot read a text of ${grouped(ids.length)} tokens: from 1 to ${grouped(this.#session.capacity)} are possible`,
+      );
+    }
+    this.#session.forget(0);
+    return (await this.#session.follow(ids)).row(0).slice();
+  }
+
+  /** The model's tokens for the text of others; that of nothing begins as its texts do. */
+  #write(tokens: readonly number[]): number[] {
+    const stream = this.#tokenizer.stream();
+    const text = tokens.map((token) => (token < this.#tokenizer.vocab ? stream.push(token) : "")).join("");
+    const { tokenizer } = this.#model;
+    const ids = tokenizer.encode(text);
+    const start = tokenizer.bos ?? tokenizer.eos;
+    return ids.length === 0 && start !== null ? [start] : ids;
+  }
+
+  #read(found: readonly (Float32Array | RangeError)[], call: number): Rows {
+    const row = (index: number) => {
+      if (this.#closed || this.#calls !== call)
+        throw new TypeError("Cannot read rows: their session was called again, or closed");
+      const values = found[index];
+      if (!(values instanceof Float32Array))
+        throw values ?? new RangeError(`"index" must be a row, got ${index}`);
+      return values;
+    };
+    return {
+      count: found.length,
+      vocab: this.#model.vocab,
+      row,
+      argmax: (index) => argmax(row(index)),
+      top: (index, count) => top(row(index), count),
+      logSumExp: (index) => logSumExp(row(index)),
+    };
+  }
+
+  #expectOpen(): void {
+    if (this.#closed) throw new RangeError("Cannot use session: it is closed");
+  }
+}

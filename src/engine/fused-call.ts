@@ -1,0 +1,230 @@
+/**
+ * fused-call: the rows of one call of a fused session.
+ *
+ *     repeat:  steps of the plan, as far as the rows that are there lead
+ *              every source whose rows were missed, once for all nodes that missed them
+ *
+ * A step is computed in one go: until it is, nothing runs that could move the rows it reads. One that misses a row is begun
+ * anew when the row is there, which costs a look at the rows before; only routes do that.
+ */
+import {
+  type FuseAudit,
+  type FuseContext,
+  type FuseState,
+  type Program,
+  type RowKernels,
+  Step,
+} from "../decoding/fuse.ts";
+import { MemoryError } from "../errors.ts";
+import type { CallNodes, FusedMember, MemberCall } from "./fused-member.ts";
+import type { Rows, Source } from "./source.ts";
+
+/** What a row left behind: the memory for the next one, and how it came about; or why there is none. */
+export interface Trace {
+  readonly state?: FuseState;
+  readonly audit?: FuseAudit;
+  readonly error?: Error;
+}
+
+/** What the steps of a session have in common. */
+export interface StepSettings {
+  readonly program: Program;
+  readonly kernels: RowKernels<unknown>;
+  readonly seed: number;
+  readonly promptLength: number;
+  readonly audit: boolean;
+  /** What the host gives for the row after `tokens`. */
+  given(tokens: () => number[]): Pick<FuseContext, "inputs" | "tables">;
+}
+
+/** Where a call stands: the session before it. */
+export interface CallPlace {
+  readonly members: readonly FusedMember[];
+  readonly text: readonly number[];
+  /** By the number of tokens before the row; holes where nobody asked. */
+  readonly traces: readonly (Trace | undefined)[];
+}
+
+/** Where rows go. */
+export interface RowsOut {
+  /** (vocab) The row that is filled next. */
+  readonly row: Float32Array;
+  /** It is that of `node`; or there is none, for this reason. */
+  emit(node: number, error: Error | undefined): void;
+}
+
+/** A row that a step reads is not there yet. */
+const MISSING = null;
+
+export class FusedCall {
+  readonly nodes: CallNodes;
+  /** By node, where a row was computed. */
+  readonly traces: (Trace | undefined)[] = [];
+  readonly #settings: StepSettings;
+  readonly #place: CallPlace;
+  readonly #out: RowsOut;
+  /** Of each node: 1 without a parent. */
+  readonly #depths: number[] = [];
+  /** Nodes without a row, in order. */
+  #open: readonly number[];
+  /** Nodes whose steps missed the row of a source, by its name. */
+  readonly #missed = new Map<string, Set<number>>();
+  /** Whether sources were fed, where no row is asked for. */
+  #fed: boolean;
+
+  /** @param rows Of the last nodes. */
+  constructor(settings: StepSettings, place: CallPlace, nodes: CallNodes, rows: number, out: RowsOut) {
+    this.nodes = nodes;
+    this.#settings = settings;
+    this.#place = place;
+    this.#out = out;
+    for (const parent of nodes.parents) this.#depths.push(parent < 0 ? 1 : this.#depths[parent] + 1);
+    const first = nodes.tokens.length - rows;
+    const all = [...nodes.tokens.keys()];
+    this.#open = all.filter((node) => node >= first || this.#leavesMemory(node));
+    this.#fed = this.#open.length > 0 || all.length === 0;
+  }
+
+  /** Computes what can be; gives the calls of sources that are needed to go on. None: all rows are there. */
+  advance(): MemberCall[] {
+    this.#open = this.#open.filter((node) => !this.#tryRow(node));
+    if (this.#open.length > 0) return this.#calls(this.#open);
+    if (this.#fed) return [];
+    // Nobody asked for a row, but the next call will: read along what is sure to be needed then.
+    this.#fed = true;
+    return this.#stepAt(this.nodes.tokens.length - 1) === MISSING ? this.#calls([]) : [];
+  }
+
+  /** Of a node: how many tokens are before the row that follows it. */
+  #position(node: number): number {
+    return this.nodes.start + this.#depths[node];
+  }
+
+  /** Whether rows behind it need what its row leaves. */
+  #leavesMemory(node: number): boolean {
+    const { program, promptLength } = this.#settings;
+    return program.memory > 0 && this.#position(node) >= promptLength;
+  }
+
+  #calls(open: readonly number[]): MemberCall[] {
+    // With memory, rows wait for the row before: what one needs, those behind it will, so it is computed at once.
+    const together = this.#settings.program.memory > 0;
+    return this.#place.members.flatMap((member) => {
+      const missed = this.#missed.get(member.input.name);
+      if (missed === undefined) return [];
+      const wanted = open.filter((node) => together || missed.has(node));
+      if (open.length > 0 && (wanted.length === 0 || member.covers(wanted))) return [];
+      return [member.run(this.#place.text, this.nodes, wanted)];
+    });
+  }
+
+  /** @returns Whether the row is there now, or known to be none. */
+  #tryRow(node: number): boolean {
+    const trace = this.#stepAt(node);
+    if (trace === MISSING) return false;
+    this.traces[node] = trace;
+    this.#out.emit(node, trace.error);
+    return true;
+  }
+
+  /** The plan's step after `node`, into the row that is filled next. MISSING: rows are, and were noted. */
+  #stepAt(node: number): Trace | typeof MISSING {
+    const before = this.#traceBefore(node);
+    if (before === MISSING || before.error !== undefined) return before;
+    const { program, kernels, audit } = this.#settings;
+    const context = { ...this.#context(node), state: before.state, audit };
+    let step: Step<unknown> | undefined;
+    try {
+      step = new Step(program, kernels, context);
+      while (step.needs.length > 0) {
+        const there = step.needs.find((name) => this.#member(name).covers([node]));
+        if (there === undefined) {
+          for (const name of step.needs) this.#note(name, node);
+          step.close();
+          return MISSING;
+        }
+        // One at a time: taking a row may move the others.
+        step.provide({ [there]: this.#member(there).row(node) });
+      }
+      const { state, audit } = step.finish(this.#out.row);
+      return { state, audit };
+    } catch (error) {
+      step?.close();
+      // What is wrong with a row is told to who looks at it. Lack of memory is not of the row.
+      const isOfRow =
+        (error instanceof RangeError && !(error instanceof MemoryError)) || error instanceof TypeError;
+      if (!isOfRow) throw error;
+      return { error };
+    }
+  }
+
+  #note(name: string, node: number): void {
+    this.#missed.set(name, (this.#missed.get(name) ?? new Set()).add(node));
+  }
+
+  #member(name: string): FusedMember {
+    return this.#place.members.find(({ input }) => input.name === name)!;
+  }
+
+  /** Everything of a step that depends on its place. */
+  #context(node: number): FuseContext {
+    const { seed, promptLength } = this.#settings;
+    const position = this.#position(node);
+    return {
+      step: Math.max(0, position - promptLength),
+      position,
+      seed,
+      last: this.nodes.tokens[node],
+      ...this.#settings.given(() => this.#tokensTo(node)),
+    };
+  }
+
+  #tokensTo(node: number): number[] {
+    const path: number[] = [];
+    for (let at = node; at >= 0; at = this.nodes.parents[at]) path.unshift(this.nodes.tokens[at]);
+    return [...this.#place.text.slice(0, this.nodes.start), ...path];
+  }
+
+  /** Of the row before; nothing at the first of the output. */
+  #traceBefore(node: number): Trace | typeof MISSING {
+    const { program, promptLength } = this.#settings;
+    const position = this.#position(node);
+    if (program.memory === 0 || position <= promptLength) return {};
+    const parent = this.nodes.parents[node];
+    return (parent < 0 ? this.#place.traces[position - 1] : this.traces[parent]) ?? MISSING;
+  }
+}
+
+/**
+ * Calls of different sessions, together: sources that several of them need compute for all at once.
+ *
+ * @throws Whatever a source's `forward` throws, and MemoryError of kernels; the calls are to be undone then.
+ */
+export async function runCalls(calls: readonly FusedCall[]): Promise<void> {
+  for (;;) {
+    const needed = calls.flatMap((call) => call.advance());
+    if (needed.length === 0) return;
+    await answerAll(needed);
+  }
+}
+
+/** Calls of one source in one pass, those of different ones at the same time. */
+async function answerAll(calls: readonly MemberCall[]): Promise<void> {
+  const sources = new Map<Source, MemberCall[]>();
+  for (const call of calls) sources.set(call.source, [...(sources.get(call.source) ?? []), call]);
+  const groups = [...sources].flatMap(([source, all]) =>
+    all.length > 1 && source.forwardAll !== undefined ? [all] : all.map((call) => [call]),
+  );
+  const results = await Promise.allSettled(groups.map(forward));
+  for (const [group, result] of results.entries()) {
+    if (result.status === "rejected") continue;
+    for (const [index, call] of groups[group].entries()) call.answer(result.value[index]);
+  }
+  const failed = results.find((result) => result.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
+}
+
+async function forward(calls: readonly MemberCall[]): Promise<Rows[]> {
+  const [{ source, session, tokens, rows, parents }] = calls;
+  return calls.length > 1 ? await source.forwardAll!(calls) : [await session.forward(tokens, rows, parents)];
+}

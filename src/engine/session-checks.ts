@@ -1,0 +1,74 @@
+/** What every session checks before it changes anything, in one place as all must refuse the same. */
+import { expectInteger, grouped } from "../errors.ts";
+import { Tree } from "./tree.ts";
+
+/** The last call of a session, until something is truncated: `truncate` keeps nodes of it. */
+export interface LastCall {
+  /** Position of its first token. */
+  readonly start: number;
+  readonly tree: Tree | null;
+}
+
+/** A call that was checked. */
+export interface CheckedCall {
+  readonly tokens: readonly number[];
+  readonly rows: number;
+  readonly tree: Tree | null;
+}
+
+/** The arguments of `forward`. */
+export interface GivenCall {
+  readonly tokens: ArrayLike<number>;
+  readonly rows?: number;
+  readonly parents?: ArrayLike<number>;
+}
+
+/** @throws {RangeError | TypeError} If `forward` must refuse the call. */
+export function checkCall(
+  { length, capacity }: { readonly length: number; readonly capacity: number },
+  vocab: number,
+  last: LastCall | null,
+  { tokens, rows = Math.min(1, tokens.length), parents }: GivenCall,
+): CheckedCall {
+  for (let i = 0; i < tokens.length; i++) expectInteger(`tokens[${i}]`, tokens[i], 0, vocab - 1);
+  expectInteger("rows", rows, 0, tokens.length);
+  expectChain("append", last);
+  const tree = parents === undefined ? null : Tree.read(parents, tokens.length);
+  if (length + tokens.length > capacity) {
+    throw new RangeError(
+      `Cannot append ${grouped(tokens.length)} tokens: the session holds ${grouped(length)} of at most ${grouped(capacity)}`,
+    );
+  }
+  return { tokens: Array.from(tokens), rows, tree };
+}
+
+/** @param held Tokens of the session. @throws {RangeError | TypeError} If `truncate` must refuse. */
+export function checkTruncation(
+  held: number,
+  last: LastCall | null,
+  length: number,
+  path: ArrayLike<number>,
+): void {
+  expectInteger("length", length, 0, last?.tree ? last.start + last.tree.stem : held);
+  if (path.length === 0) return;
+  if (last === null || length < last.start) {
+    throw new RangeError(
+      `"path" must be empty: no token at or behind ${grouped(length)} is known to be a node of the last call`,
+    );
+  }
+  const { start, tree } = last;
+  let parent = length - start - 1;
+  for (let i = 0; i < path.length; i++) {
+    const node = expectInteger(`path[${i}]`, path[i], 0, held - start - 1);
+    const found = tree === null ? node - 1 : tree.parent(node);
+    if (found !== parent)
+      throw new RangeError(`"path[${i}]" must be a child of ${parent}, got ${node}, a child of ${found}`);
+    parent = node;
+  }
+}
+
+/** @throws {RangeError} If the session holds a tree. */
+export function expectChain(what: string, last: LastCall | null): void {
+  if (last?.tree)
+    throw new RangeError(`Cannot ${what}: the session holds a tree, truncate it to a path first`);
+}
