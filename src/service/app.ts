@@ -8,11 +8,14 @@ import { apiError, errorResponse, show } from "./errors.ts";
 import type { ModelRegistry } from "./models.ts";
 import { chatRoutes } from "./routes/chat.ts";
 import { completionRoutes } from "./routes/completions.ts";
+import { fuseRoutes } from "./routes/fuse.ts";
 import { modelRoutes } from "./routes/models.ts";
+import { scoreRoutes } from "./routes/score.ts";
 import type { Service, ServiceEnv } from "./service.ts";
 import { Slots } from "./slots.ts";
 
-export { lazyModels, type ModelRegistry } from "./models.ts";
+export { type LazyOptions, lazyModels, type ModelRegistry } from "./models.ts";
+export type { NamedPlan } from "./named-plans.ts";
 
 export interface AppOptions {
   models: ModelRegistry;
@@ -32,7 +35,8 @@ export interface AppOptions {
 
 /**
  * The HTTP service over a set of models, speaking OpenAI's API: `/v1/completions`, `/v1/chat/completions`,
- * `/v1/models`, and `/health`. It runs wherever a `fetch` handler does, and needs no socket to be tested.
+ * `/v1/models`, and `/health`; beside it `/v1/fuse` and `/v1/score`, over rows that come with the request. It runs
+ * wherever a `fetch` handler does, and needs no socket to be tested.
  *
  * @example
  * const app = createApp({ models: lazyModels({ stories: () => loadModel(bytes, { modules }) }) });
@@ -103,6 +107,8 @@ export function createApp(options: AppOptions) {
   app.route("/v1", modelRoutes(service));
   app.route("/v1", completionRoutes(service));
   app.route("/v1", chatRoutes(service));
+  app.route("/v1", fuseRoutes(service));
+  app.route("/v1", scoreRoutes(service));
 
   app.notFound((c) => errorResponse(c, apiError(404, `Invalid URL (${c.req.method} ${c.req.path})`)));
   app.onError((error, c) => {

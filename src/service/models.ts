@@ -1,4 +1,6 @@
+import { fuseModels, type ModelWithPrefix } from "../engine/fused-model.ts";
 import type { Model } from "../engine/model.ts";
+import { type NamedPlan, type ResolvedPlan, resolvePlans } from "./named-plans.ts";
 import { pause } from "./pause.ts";
 
 /** Keeps a promise running after its request has gone; what a Worker calls `waitUntil`. */
@@ -18,17 +20,37 @@ interface Load {
   error?: unknown;
 }
 
-/**
- * Loads each model at its first use and keeps it; a load that failed is tried again by the next request.
- *
- * @example lazyModels({ "edgewise-stories": () => loadModel(bytes, { modules }) })
- */
-export function lazyModels(loaders: Readonly<Record<string, () => Promise<Model>>>): ModelRegistry {
-  const loads = new Map<string, Load>();
+export interface LazyOptions {
+  /** Plans to serve as models, by the names they go by. */
+  plans?: Readonly<Record<string, NamedPlan>>;
+}
 
-  async function run(name: string, load: Load): Promise<void> {
+/**
+ * Loads each model at its first use and keeps it; a load that failed is tried again by the next request. A plan is a model
+ * too, loaded with those that it fuses.
+ *
+ * @throws {TypeError | RangeError} If a plan is wrong, needs itself, or a model that is not there.
+ *
+ * @example
+ * ```ts
+ * lazyModels(
+ *   { large: () => loadModel(a, { modules }), tuned: () => loadModel(b, { modules }) },
+ *   { plans: { both: { plan: { preset: "mixture" }, sources: { a: "large", b: "tuned" } } } },
+ * );
+ * ```
+ */
+export function lazyModels(
+  loaders: Readonly<Record<string, () => Promise<Model>>>,
+  { plans = {} }: LazyOptions = {},
+): ModelRegistry {
+  const loads = new Map<string, Load>();
+  const names = Object.keys(loaders);
+  const resolved = resolvePlans(names, plans);
+
+  async function run(name: string, load: Load, keepAlive: KeepAlive): Promise<void> {
     try {
-      load.model = await loaders[name]();
+      const plan = resolved.get(name);
+      load.model = plan === undefined ? await loaders[name]() : await fuse(plan, keepAlive);
     } catch (error) {
       load.error = error;
       loads.delete(name);
@@ -36,19 +58,27 @@ export function lazyModels(loaders: Readonly<Record<string, () => Promise<Model>
     load.done = true;
   }
 
-  return {
-    names: Object.keys(loaders),
-    async get(name, keepAlive) {
-      let load = loads.get(name);
-      if (load === undefined) {
-        load = { done: false };
-        loads.set(name, load);
-        // The request that starts the load may leave while others wait for it.
-        keepAlive(run(name, load));
-      }
-      while (!load.done) await pause();
-      if (load.model === undefined) throw load.error;
-      return load.model;
-    },
-  };
+  async function fuse({ plan, sources, prefixes, base }: ResolvedPlan, keepAlive: KeepAlive): Promise<Model> {
+    const models: Record<string, ModelWithPrefix> = {};
+    // One after the other: what a load needs beside the weights is needed once.
+    for (const [source, name] of Object.entries(sources)) {
+      models[source] = { source: await get(name, keepAlive), prefix: prefixes[source] };
+    }
+    return fuseModels(plan, models, { base });
+  }
+
+  async function get(name: string, keepAlive: KeepAlive): Promise<Model> {
+    let load = loads.get(name);
+    if (load === undefined) {
+      load = { done: false };
+      loads.set(name, load);
+      // The request that starts the load may leave while others wait for it.
+      keepAlive(run(name, load, keepAlive));
+    }
+    while (!load.done) await pause();
+    if (load.model === undefined) throw load.error;
+    return load.model;
+  }
+
+  return { names: [...names, ...resolved.keys()], get };
 }

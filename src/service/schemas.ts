@@ -56,7 +56,11 @@ export const checkChat = (body: unknown) => check(chatBody, body, UNSUPPORTED_IN
  *
  * @throws {HTTPException} 400 that names the first field which is wrong, missing, or not supported.
  */
-function check<T extends z.ZodType>(schema: T, body: unknown, unsupported: Unsupported): z.infer<T> {
+export function check<T extends z.ZodType>(
+  schema: T,
+  body: unknown,
+  unsupported: Unsupported = {},
+): z.infer<T> {
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw apiError(400, `The request body must be a JSON object, got ${show(body)}`, {
       code: "invalid_type",

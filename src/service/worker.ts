@@ -11,7 +11,9 @@ import type { Model } from "../engine/model.ts";
 import { expectInteger } from "../errors.ts";
 import type { ByteInput } from "../format/bytes.ts";
 import { createApp } from "./app.ts";
-import { lazyModels } from "./models.ts";
+import { apiError, errorBody } from "./errors.ts";
+import { lazyModels, type ModelRegistry } from "./models.ts";
+import type { NamedPlan } from "./named-plans.ts";
 
 /** Variables and bindings. All may be absent; variables come as text from the dashboard, or as numbers. */
 export interface Env {
@@ -23,10 +25,15 @@ export interface Env {
   MODELS?: R2Bucket;
   /** Any service that answers `GET /<key>` with the file; `edgewise serve` binds the model's folder here. */
   MODEL_FILES?: { fetch(url: string): Promise<Response> };
-  /** Ceiling for weights, caches and scratch together. Default 100, of the isolate's 128. */
+  /** Ceiling for weights, caches and scratch together, in equal parts for the models. Default 100, of the isolate's 128. */
   MAX_MEMORY_MIB?: string | number;
   /** Positions to hold at most; less than the model's own saves memory. */
   CONTEXT_LENGTH?: string | number;
+  /**
+   * Plans to serve as models, by name, as JSON: `{ "both": { "plan": …, "sources": { "base": "a.gguf", … } } }`. Sources are
+   * names of the model above or of other plans; anything else is a key of a GGUF beside it, which is served too.
+   */
+  PLANS?: string | Readonly<Record<string, NamedPlan>>;
 }
 
 /** The part of an R2 bucket that is used here. */
@@ -47,7 +54,13 @@ let app: ReturnType<typeof createApp> | undefined;
 export default {
   async fetch(request: Request, env: Env, context: Context): Promise<Response> {
     // An isolate's variables never change, so the first request's stand for all.
-    app ??= createApp({ models: lazyModels({ [modelName(env)]: () => load(env) }) });
+    try {
+      app ??= createApp({ models: openModels(env) });
+    } catch (error) {
+      console.error(error);
+      const wrong = apiError(500, (error as Error).message, { code: "invalid_configuration" });
+      return Response.json(errorBody(wrong), { status: 500 });
+    }
     const response = await app.fetch(request, env, context);
     const streams = response.headers.get("content-type")?.startsWith("text/event-stream");
     return streams && response.body ? new Response(cancellable(response.body, context), response) : response;
@@ -70,13 +83,39 @@ function modelName({ MODEL, MODEL_NAME }: Env): string {
   return MODEL.slice(MODEL.lastIndexOf("/") + 1).replace(/\.gguf$/i, "");
 }
 
-async function load(env: Env): Promise<Model> {
+function openModels(env: Env): ModelRegistry {
+  const plans = readPlans(env);
+  const own = modelName(env);
+  const known = [own, ...Object.keys(plans)];
+  const sources = Object.values(plans).flatMap((plan) => Object.values(plan?.sources ?? {}));
+  const keys = [...new Set(sources)].filter((name) => typeof name === "string" && !known.includes(name));
+  const parts = 1 + keys.length;
+  return lazyModels(
+    {
+      [own]: () => load(env, own, env.MODEL, parts),
+      ...Object.fromEntries(keys.map((key) => [key, () => load(env, key, key, parts)])),
+    },
+    { plans },
+  );
+}
+
+function readPlans({ PLANS }: Env): Readonly<Record<string, NamedPlan>> {
+  if (typeof PLANS !== "string") return PLANS ?? {};
+  try {
+    return PLANS === "" ? {} : JSON.parse(PLANS);
+  } catch (error) {
+    throw new TypeError(`"PLANS" must be JSON: ${(error as Error).message}`);
+  }
+}
+
+/** @param key Of the file; none: the embedded model. */
+async function load(env: Env, name: string, key: string | undefined, parts: number): Promise<Model> {
   const mebibytes = integerVariable("MAX_MEMORY_MIB", env.MAX_MEMORY_MIB, 4096) ?? 100;
   const contextLength = integerVariable("CONTEXT_LENGTH", env.CONTEXT_LENGTH, 2 ** 31 - 1);
-  return loadModel(env.MODEL ? await openModel(env, env.MODEL) : stories, {
+  return loadModel(key ? await openModel(env, key) : stories, {
     modules: { simd, relaxed },
-    name: modelName(env),
-    maxMemoryBytes: mebibytes * 2 ** 20,
+    name,
+    maxMemoryBytes: Math.floor((mebibytes * 2 ** 20) / parts),
     contextLength,
   });
 }

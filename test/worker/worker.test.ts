@@ -197,6 +197,46 @@ describe("another model", () => {
     await worker.dispose();
   });
 
+  it("serves plans over the embedded model and files of a bucket", async () => {
+    const plan = { preset: "mixture", options: { weights: [0.3, 0.7] } };
+    const PLANS = { both: { plan, sources: { a: MODEL, b: "q4.gguf" } } };
+    const worker = runWorker(uploads, { r2Buckets: ["MODELS"], bindings: { PLANS: JSON.stringify(PLANS) } });
+    const at = await worker.ready;
+    const bucket = (await worker.getR2Bucket("MODELS")) as unknown as {
+      put(key: string, value: Uint8Array): Promise<unknown>;
+    };
+    await bucket.put("q4.gguf", new Uint8Array(await readFile(file)));
+    const { data } = (await (await fetch(new URL("/v1/models", at))).json()) as { data: { id: string }[] };
+    expect(data.map(({ id }) => id)).toEqual([MODEL, "q4.gguf", "both"]);
+    const body = { model: "both", prompt: PROMPT, max_tokens: 12, temperature: 0 };
+    const fused = await complete(body, at);
+    expect([fused.status, fused.text]).toEqual([200, expect.stringMatching(/[a-z]/)]);
+    expect((await complete({ ...body, draft: "suffix" }, at)).text).toBe(fused.text);
+    await worker.dispose();
+  });
+
+  it.each([
+    ["{", '"PLANS" must be JSON: '],
+    [{ x: { plan: { preset: "nope" } } }, '"plans.x.plan.preset" must be one of '],
+  ])("names what is wrong with plans: %j", async (PLANS, message) => {
+    const worker = runWorker(uploads, { bindings: { PLANS } });
+    const { status, answer } = await complete({ prompt: PROMPT }, await worker.ready);
+    expect(status).toBe(500);
+    expect(answer.error!.message).toContain(message);
+    await worker.dispose();
+  });
+
+  it("fuses and scores rows without a model", async () => {
+    const rows = { base: [2, 1, 0], expert: [0, 1, 0], anti: [0, 0, 0] };
+    const post = async (path: string, body: object) =>
+      (await fetch(new URL(path, url), { method: "POST", body: JSON.stringify(body) })).json();
+    const plan = { preset: "proxy-tuning" };
+    const answer = await post("/v1/fuse", { plan, rows, return: ["logits"], sampling: { top_k: 1 } });
+    expect(answer).toMatchObject({ logits: [2, 2, 0], token: 0, logprob: 0 });
+    const scores = await post("/v1/score", { scores: ["rank"], rows: { row: [1, 3, 2] }, target: 2 });
+    expect(scores).toEqual({ scores: { rank: 2 } });
+  });
+
   it("is missed with a clear error where no bucket is bound", async () => {
     const worker = runWorker(uploads, { bindings: { MODEL: "q4.gguf" } });
     const { answer } = await complete({ prompt: PROMPT }, await worker.ready);

@@ -1,9 +1,9 @@
 import type { PresetOptions } from "../../decoding/pipeline.ts";
-import type { Model, SamplingOptions } from "../../engine/model.ts";
+import type { SamplingOptions } from "../../engine/model.ts";
 import { apiError } from "../errors.ts";
 import type { SamplingBody } from "../schemas/sampling.ts";
 import { given } from "./given.ts";
-import { readLogitBias, readTokenIds, spellings } from "./tokens.ts";
+import { readLogitBias, readTokenIds, spellings, type Vocabulary } from "./tokens.ts";
 
 /** What llama.cpp breaks repetitions at, unless it is told. */
 const BREAKERS = ["\n", ":", '"', "*"];
@@ -26,7 +26,7 @@ const NEUTRAL: PresetOptions = {
  *
  * @throws {HTTPException} 400, if two names for one thing say different things, or a token is not the model's.
  */
-export function readSampling(model: Model, body: SamplingBody): SamplingOptions {
+export function readSampling(model: Vocabulary, body: SamplingBody): SamplingOptions {
   const logitBias = readLogitBias(model, body.logit_bias);
   const badWords = [
     ...spellings(model.tokenizer, body.bad_words ?? []),
@@ -80,7 +80,7 @@ export function readSampling(model: Model, body: SamplingBody): SamplingOptions 
 }
 
 /** 0 looks at nothing, so there is no DRY; -1 at everything, which is the step's 0. */
-function readDry(model: Model, body: SamplingBody): PresetOptions["dry"] {
+function readDry(model: Vocabulary, body: SamplingBody): PresetOptions["dry"] {
   const { dry_multiplier: multiplier, dry_penalty_last_n: lastN } = body;
   if (!multiplier || lastN === 0) return undefined;
   return given({

@@ -4,6 +4,9 @@ import type { Tokenizer } from "../../model/tokenizer.ts";
 import { apiError, show } from "../errors.ts";
 import { LONGEST_WORD } from "../schemas/values.ts";
 
+/** What is needed of a model to read ids and texts. */
+export type Vocabulary = Pick<Model, "vocab" | "tokenizer">;
+
 /** What `logit_bias` asks for. */
 export interface LogitBias {
   readonly bias: Readonly<Record<string, number>>;
@@ -23,7 +26,7 @@ const MAX_PAIRS = 4096;
  *
  * @throws {HTTPException} 400, if it is neither.
  */
-export function readLogitBias(model: Model, value: unknown): LogitBias | undefined {
+export function readLogitBias(model: Vocabulary, value: unknown): LogitBias | undefined {
   if (value === undefined || value === null || isEmpty(value)) return undefined;
   if (Array.isArray(value)) return readPairs(model, value);
   if (typeof value !== "object") {
@@ -48,7 +51,7 @@ function isEmpty(value: unknown): boolean {
   return typeof value === "object" && Object.keys(value as object).length === 0;
 }
 
-function readPairs(model: Model, pairs: readonly unknown[]): LogitBias {
+function readPairs(model: Vocabulary, pairs: readonly unknown[]): LogitBias {
   if (pairs.length > MAX_PAIRS) {
     throw wrong("logit_bias", `must have at most ${MAX_PAIRS} pairs, got ${pairs.length}`);
   }
@@ -74,7 +77,7 @@ function readPairs(model: Model, pairs: readonly unknown[]): LogitBias {
 }
 
 /** Token ids of a field, at least one. */
-export function readTokenIds(model: Model, param: string, value: unknown): number[] | undefined {
+export function readTokenIds(model: Vocabulary, param: string, value: unknown): number[] | undefined {
   if (value === undefined || value === null) return undefined;
   if (!Array.isArray(value) || value.length === 0) {
     throw wrong(param, `must be an array with at least one token id, got ${show(value)}`);
@@ -106,7 +109,7 @@ export function spelling(tokenizer: Tokenizer, text: string): number[] {
   return encode(text);
 }
 
-function expectToken(model: Model, param: string, value: unknown): number {
+function expectToken(model: Vocabulary, param: string, value: unknown): number {
   if (!Number.isInteger(value) || (value as number) < 0 || (value as number) >= model.vocab) {
     throw wrong(param, `must be a token id from 0 to ${model.vocab - 1}, got ${show(value)}`);
   }
