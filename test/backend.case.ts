@@ -11,6 +11,7 @@ import { describe } from "vitest";
 import type { Backend } from "../src/backend/backend.ts";
 import { attentionCases } from "./backend/case/attention.ts";
 import { kvCases } from "./backend/case/kv.ts";
+import { lawCases } from "./backend/case/law.ts";
 import { layerCases } from "./backend/case/layer.ts";
 import { matmulCases } from "./backend/case/matmul.ts";
 import { memoryCases } from "./backend/case/memory.ts";
@@ -18,7 +19,7 @@ import { rowCases } from "./backend/case/row.ts";
 
 /** How far a backend may be from the formulas, beyond the rounding of the result to f32. */
 export interface Tolerance {
-  /** matmul over Q8_0 and Q4_0, relative to Σ |w[k]| · max |x| over the 32 of k's block. */
+  /** matmul over types of blocks, relative to Σ |w[k]| · max |x| over the 32 of k's block. */
   readonly quantisedMatmul: number;
   /** matmul over F32, F16 and BF16, relative to Σ |w[k] · x[k]|. */
   readonly floatMatmul: number;
@@ -53,5 +54,6 @@ export function describeBackend(
     attentionCases(create, options.tolerance);
     kvCases(create);
     rowCases(create, options.tolerance);
+    lawCases(create);
   });
 }

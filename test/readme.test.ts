@@ -1,6 +1,6 @@
 /**
  * The README's snippets do what it says. Languages: `ts` and `sh` are run, in the root; `sh server` with the service at
- * the address it names; `ts no-run` is type-checked only, `sh no-run` parsed only. The built package is what they get.
+ * the address it names; `ts no-run` is type-checked only, `sh no-run` parsed only; `json` is a plan. The built package is what they get.
  */
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -13,6 +13,7 @@ import { transform } from "esbuild";
 import ts from "typescript";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Server, startServer } from "../src/cli/serve.ts";
+import { readPlan } from "../src/decoding/fuse.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const ADDRESS = "http://127.0.0.1:8787";
@@ -51,7 +52,7 @@ async function run(
 describe("README", () => {
   it("has snippets in known languages only", () => {
     const languages = new Set(snippets.map(({ language }) => language));
-    expect([...languages].sort()).toEqual(["", "sh", "sh no-run", "sh server", "ts", "ts no-run"]);
+    expect([...languages].sort()).toEqual(["", "json", "sh", "sh no-run", "sh server", "ts", "ts no-run"]);
   });
 
   it("names files and folders that exist", () => {
@@ -72,6 +73,13 @@ describe("README", () => {
       ([, name, known]) => name ?? known,
     );
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(used));
+  });
+});
+
+describe("a JSON snippet", () => {
+  it.each(of("json"))("at $title is a plan", ({ code }) => {
+    const plan = JSON.parse(code);
+    expect(readPlan(plan).sources).toEqual(plan.sources);
   });
 });
 
@@ -133,7 +141,8 @@ describe.skipIf(!built)("a shell snippet", () => {
     expect(code.includes(ADDRESS)).toBe(language === "sh server");
     const here = code.replaceAll(ADDRESS, server.url.origin);
     const output = await run("bash", ["-e", "-c", here], { PATH: `${folder}:${process.env.PATH}` });
-    if (language === "sh server") expect(output).toMatch(/"(text|content)":"[^"]*[a-z]/);
+    if (language === "sh server")
+      expect(output).toMatch(/"(text|content)":"[^"]*[a-z]|^\{"(logits|scores)":/);
     else expect(output).toMatch(/[a-z]/);
   });
 });

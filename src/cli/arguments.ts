@@ -4,7 +4,10 @@ import { stopTexts } from "../engine/options.ts";
 import { draftArguments } from "./draft-arguments.ts";
 import type { GenerateArguments } from "./generate.ts";
 import type { InspectArguments } from "./inspect.ts";
+import { planArguments } from "./plan-arguments.ts";
 import { samplingArguments, withOptionNames } from "./sampling-arguments.ts";
+import type { ScoreArguments } from "./score.ts";
+import { scoreRequests } from "./score-arguments.ts";
 import type { ServeOptions } from "./serve.ts";
 import { COMMAND_NAMES, COMMANDS, type CommandName, optionsOf } from "./usage.ts";
 import { readValues, type Values } from "./values.ts";
@@ -14,6 +17,7 @@ export type Command =
   | { name: "version" }
   | { name: "generate"; options: GenerateArguments }
   | { name: "inspect"; options: InspectArguments }
+  | { name: "score"; options: ScoreArguments }
   | { name: "serve"; options: ServeOptions };
 
 const MOST = 2 ** 31 - 1;
@@ -22,7 +26,7 @@ const MOST = 2 ** 31 - 1;
 const MAX_TOP = 256;
 
 /** What may be read from standard input, one of them. */
-const FILES = ["prompt-file", "prediction", "pipeline"];
+const FILES = ["prompt-file", "prediction", "pipeline", "plan", "file"];
 
 /**
  * Reads the arguments that follow the program's name.
@@ -48,6 +52,8 @@ export function parseCommand(args: readonly string[]): Command {
       return { name, options: generateArguments(values) };
     case "inspect":
       return { name, options: { model: positionals[0], json: values.has("json"), ...contextOption(values) } };
+    case "score":
+      return { name, options: scoreArguments(values) };
     case "serve":
       return { name, options: serveOptions(values) };
   }
@@ -57,16 +63,16 @@ function generateArguments(values: Values): GenerateArguments {
   if (values.has("prompt") && values.has("prompt-file")) {
     throw new TypeError('"--prompt" and "--prompt-file" must not be given both');
   }
-  const [first, second] = FILES.filter((name) => values.text(name) === "-");
-  if (second !== undefined) {
-    throw new TypeError(`"--${first}" and "--${second}" must not both be standard input`);
-  }
-  values.expectBeside(["logprobs"], ["json"]);
+  expectOneInput(values);
+  values.expectBeside(["logprobs", "audit"], ["json"]);
+  values.expectBeside(["audit", "explain"], ["plan"]);
+  const plan = planArguments(values);
   const { sampling, ...sources } = samplingArguments(values);
   const { speculation, ...draft } = draftArguments(values);
   const logProbabilities = values.integer("logprobs", 0, MAX_TOP);
   return {
     model: values.text("model"),
+    ...(plan !== undefined && { plan, explain: values.has("explain") }),
     prompt: values.text("prompt") ?? "",
     promptFile: values.text("prompt-file"),
     chat: values.has("chat"),
@@ -84,6 +90,7 @@ function generateArguments(values: Values): GenerateArguments {
       ignoreEos: values.has("ignore-eos"),
       stop: withOptionNames(values, () => stopTexts(values.texts("stop"))),
       ...(logProbabilities !== undefined && { logProbabilities }),
+      ...(values.has("audit") && { audit: true }),
       ...speculation,
       ...sampling,
     },
@@ -94,6 +101,27 @@ function textsOption(values: Values): { n: number; bestOf: number } {
   return withOptionNames(values, () =>
     textCounts({ n: values.number("n"), bestOf: values.number("best-of") }),
   );
+}
+
+function scoreArguments(values: Values): ScoreArguments {
+  const file = values.text("file");
+  if (file === undefined) throw new TypeError('"--file" must be given: the text to score');
+  expectOneInput(values);
+  return {
+    file,
+    model: values.text("model"),
+    plan: planArguments(values),
+    against: values.text("against"),
+    scores: scoreRequests(values),
+    json: values.has("json"),
+    ...contextOption(values),
+  };
+}
+
+function expectOneInput(values: Values): void {
+  const [first, second] = FILES.filter((name) => values.text(name) === "-");
+  if (second === undefined) return;
+  throw new TypeError(`"--${first}" and "--${second}" must not both be standard input`);
 }
 
 function serveOptions(values: Values): ServeOptions {

@@ -11,7 +11,7 @@ const MODEL_PREFIX = "model:";
 /** Longest draft that the engine can be asked for. */
 const MAX_DRAFT = 64;
 
-const METHODS = ["none", ...DRAFTER_NAMES];
+const METHODS = ["none", "self", ...DRAFTER_NAMES];
 
 export interface DraftArguments {
   /** A method by name. */
@@ -78,7 +78,7 @@ function readPolicy(values: Values, text: string): VerifierName | Policy {
 }
 
 /** Of methods that run no model: what they draft is chosen, not drawn, and some of them draft trees. */
-function expectFit(policy: VerifierName | Policy, draft: DrafterName | "none" = "none"): void {
+function expectFit(policy: VerifierName | Policy, draft: DrafterName | "none" | "self" = "none"): void {
   const name = typeof policy === "string" ? policy : policy.verifier;
   const { laws, shape } = VERIFIERS[name] as Verifier;
   if (!laws.includes("one-hot")) {

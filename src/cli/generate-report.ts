@@ -1,20 +1,23 @@
 /** What `edgewise generate` says about its texts: as JSON, and in one line. */
+import { type Plan, planFingerprint } from "../decoding/fuse.ts";
 import type { GenerateResult, Model, SpeculationSummary, Tokenizer } from "../node.ts";
+import { auditSummary } from "./audit-report.ts";
 
 /** What `--json` prints, names as in OpenAI's API; with `several` the texts are in `choices`. */
-export function summary(model: Model, results: readonly GenerateResult[], several: boolean) {
+export function summary(model: Model, results: readonly GenerateResult[], several: boolean, plan?: Plan) {
   const { loadMs: load_ms, backend, build, tokenizer } = model;
   const [{ promptTokens: prompt_tokens, fingerprint }] = results;
+  const planned = plan && planFingerprint(plan);
   if (several) {
-    const choices = results.map((result, index) => ({ index, ...textSummary(tokenizer, result) }));
+    const choices = results.map((result, index) => ({ index, ...textSummary(tokenizer, result, planned) }));
     return { prompt_tokens, choices, timings: { load_ms }, backend, build, fingerprint };
   }
-  const text = textSummary(tokenizer, results[0]);
+  const text = textSummary(tokenizer, results[0], planned);
   return { prompt_tokens, ...text, timings: { load_ms, ...text.timings }, backend, build, fingerprint };
 }
 
-function textSummary(tokenizer: Tokenizer, result: GenerateResult) {
-  const { logProbabilities, speculation } = result;
+function textSummary(tokenizer: Tokenizer, result: GenerateResult, plan: string | undefined) {
+  const { logProbabilities, speculation, audits } = result;
   const alternative = ({ token, logProbability }: { token: number; logProbability: number }) => ({
     token,
     text: token < tokenizer.vocab ? tokenizer.decode([token]) : "",
@@ -30,6 +33,7 @@ function textSummary(tokenizer: Tokenizer, result: GenerateResult) {
       logprobs: logProbabilities.map((token) => ({ ...alternative(token), top: token.top.map(alternative) })),
     }),
     ...(speculation && { speculation: speculationSummary(speculation) }),
+    ...(audits && { fusion: { plan, ...auditSummary(audits) } }),
   };
 }
 

@@ -3,6 +3,7 @@ import { DRAFTER_NAMES } from "../decoding/drafter/registry.ts";
 import { PRESET_NAMES } from "../decoding/pipeline.ts";
 import { VERIFIERS } from "../decoding/verify/registry.ts";
 import { CONTEXT, HELP, MODEL, type Option, type OptionGroup } from "./option.ts";
+import { PLAN_OPTIONS } from "./plan-arguments.ts";
 
 /**
  * llama.cpp's defaults: what users of such commands know. The library and the HTTP service have neutral ones.
@@ -95,7 +96,7 @@ export const GENERATE_GROUPS: readonly OptionGroup[] = [
     options: {
       draft: text(
         "METHOD",
-        `who guesses tokens ahead: ${DRAFTER_NAMES.join(", ")} or model:FILE (default: none)`,
+        `who guesses tokens ahead: self, ${DRAFTER_NAMES.join(", ")} or model:FILE (default: none)`,
       ),
       "draft-max": integer("N", "longest guess (default: as long as pays)"),
       "draft-tree": flag("a draft model guesses a tree"),
@@ -120,6 +121,14 @@ typical:epsilon=0.1,delta=0.3 (default: one that never changes the text)`,
       "best-of": integer("N", "write so many, print the --n likeliest per token"),
       json: flag("print one JSON object at the end instead"),
       logprobs: integer("N", "in it, log-probabilities, and of the N most likely tokens each"),
+    },
+  },
+  {
+    title: "Fusion",
+    options: {
+      ...PLAN_OPTIONS,
+      explain: flag("say what the plan does and costs, and no more"),
+      audit: flag("in the JSON, how the rows came about: weights, routes, entropies"),
     },
   },
   {

@@ -1,13 +1,15 @@
 /** `edgewise generate`: a prompt in, its continuation on standard output as it comes. */
-import { readFile } from "node:fs/promises";
-import { text as readText } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
+import { explainPlan, type Plan } from "../decoding/fuse.ts";
 import { openPipeline } from "../engine/options.ts";
 import type { GenerateOptions, GenerateResult, LoadOptions, Model, SamplingOptions } from "../node.ts";
 import { loadModel } from "../node.ts";
 import type { DraftArguments } from "./draft-arguments.ts";
 import { breakerTokens } from "./dry-breakers.ts";
 import { statistics, summary } from "./generate-report.ts";
+import { readInput } from "./input.ts";
+import type { PlanArguments } from "./plan-arguments.ts";
+import { type OpenModel, openPlan, readPlanArgument } from "./plan-models.ts";
 import type { SamplingArguments } from "./sampling-arguments.ts";
 
 export interface GenerateArguments
@@ -15,6 +17,10 @@ export interface GenerateArguments
     Omit<DraftArguments, "speculation"> {
   /** Path or URL. Default: the embedded model. */
   model?: string;
+  /** Several models, fused, instead. */
+  plan?: PlanArguments;
+  /** Say what the plan does, and no more. */
+  explain?: boolean;
   prompt: string;
   /** Read the prompt from here instead; "-" is standard input. */
   promptFile?: string;
@@ -34,7 +40,9 @@ export interface Terminal {
   readonly signal: AbortSignal;
 }
 
-const EMBEDDED_MODEL = fileURLToPath(new URL("../../models/edgewise-stories-q8_0.gguf", import.meta.url));
+export const EMBEDDED_MODEL = fileURLToPath(
+  new URL("../../models/edgewise-stories-q8_0.gguf", import.meta.url),
+);
 
 /** Between two texts. */
 const RULE = `${"\u2500".repeat(40)}\n`;
@@ -47,10 +55,12 @@ const RULE = `${"\u2500".repeat(40)}\n`;
  */
 export async function generate(options: GenerateArguments, terminal: Terminal): Promise<void> {
   const { signal } = terminal;
+  const plan = options.plan && (await readPlanArgument(options.plan));
+  if (plan !== undefined && options.explain) return terminal.out(`${explainPlan(plan)}\n`);
   const prompt = options.promptFile === undefined ? options.prompt : await readInput(options.promptFile);
   const pipeline = await readPipeline(options.pipelineFile);
   const prediction = options.predictionFile && (await readInput(options.predictionFile));
-  const model = await loadModel(options.model ?? EMBEDDED_MODEL, { ...options.load, signal });
+  const { model, close } = await openTarget(options, plan, signal);
   let draftModel: Model | undefined;
   try {
     draftModel = await openDraftModel(options, signal);
@@ -69,12 +79,22 @@ export async function generate(options: GenerateArguments, terminal: Terminal): 
         ? [await printText(model.generate(tokens, decode), out)]
         : await printTexts(model.generateMany(tokens, { ...decode, ...options.texts }), options.texts.n, out);
     if (options.json) {
-      terminal.out(`${JSON.stringify(summary(model, results, options.texts !== undefined))}\n`);
+      terminal.out(`${JSON.stringify(summary(model, results, options.texts !== undefined, plan))}\n`);
     } else terminal.error(`${statistics(model, results, decode.temperature === 0)}\n`);
   } finally {
-    model.close();
+    close();
     draftModel?.close();
   }
+}
+
+async function openTarget(
+  { model, plan: files, load }: GenerateArguments,
+  plan: Plan | undefined,
+  signal: AbortSignal,
+): Promise<OpenModel> {
+  if (plan !== undefined && files !== undefined) return openPlan(plan, files, { ...load, signal });
+  const loaded = await loadModel(model ?? EMBEDDED_MODEL, { ...load, signal });
+  return { model: loaded, close: () => loaded.close() };
 }
 
 async function openDraftModel(
@@ -83,10 +103,6 @@ async function openDraftModel(
 ): Promise<Model | undefined> {
   if (draftModel === undefined) return undefined;
   return loadModel(draftModel, { ...load, contextLength: undefined, signal });
-}
-
-async function readInput(path: string): Promise<string> {
-  return path === "-" ? readText(process.stdin) : readFile(path, "utf8");
 }
 
 /** The steps in a file, checked before a model is loaded for them. */

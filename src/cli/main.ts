@@ -9,6 +9,7 @@ import process from "node:process";
 import { type Command, parseCommand } from "./arguments.ts";
 import { generate, type Terminal } from "./generate.ts";
 import { inspect } from "./inspect.ts";
+import { score } from "./score.ts";
 import { serve } from "./serve.ts";
 import { helpText } from "./usage.ts";
 
@@ -61,6 +62,8 @@ async function run(command: Command, terminal: Terminal): Promise<void> {
       return generate(command.options, terminal);
     case "inspect":
       return inspect(command.options, terminal);
+    case "score":
+      return score(command.options, terminal);
     case "serve":
       return serve(command.options);
     case "version":

@@ -1,6 +1,7 @@
 /** The commands and their options: what `arguments.ts` accepts and what `--help` prints, from one table. */
 import { GENERATE_GROUPS } from "./generate-usage.ts";
 import { CONTEXT, HELP, MODEL, type Option, type OptionGroup, type Options } from "./option.ts";
+import { SCORE_GROUPS } from "./score-usage.ts";
 
 export interface CommandUsage {
   readonly summary: string;
@@ -10,7 +11,7 @@ export interface CommandUsage {
   readonly groups: readonly OptionGroup[];
 }
 
-export const COMMAND_NAMES = ["generate", "inspect", "serve"] as const;
+export const COMMAND_NAMES = ["generate", "inspect", "score", "serve"] as const;
 
 export type CommandName = (typeof COMMAND_NAMES)[number];
 
@@ -34,6 +35,12 @@ export const COMMANDS: Readonly<Record<CommandName, CommandUsage>> = {
         },
       },
     ],
+  },
+  score: {
+    summary: "say how likely a text is to a model, or how far two models are apart on it",
+    form: "[-m FILE] -f text.txt [--against FILE]",
+    positionals: 0,
+    groups: SCORE_GROUPS,
   },
   serve: {
     summary: "serve a model over HTTP, as OpenAI's API",

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type Command, parseCommand } from "../../src/cli/arguments.ts";
 import { COMMAND_NAMES, COMMANDS, helpText, optionsOf } from "../../src/cli/usage.ts";
+import { fusePreset } from "../../src/decoding/fuse.ts";
 
 type Generate = Extract<Command, { name: "generate" }>["options"];
 
@@ -96,6 +97,51 @@ describe("parseCommand", () => {
     });
   });
 
+  it("reads score", () => {
+    expect(parseCommand("score -f a.txt -m b.gguf --context 9 --json".split(" "))).toEqual({
+      name: "score",
+      options: {
+        file: "a.txt",
+        model: "b.gguf",
+        scores: [{ name: "nll", options: {} }],
+        contextLength: 9,
+        json: true,
+      },
+    });
+    const names = "energy:temperature=2,nll,renyi-entropy:order=0.5,kl";
+    const options = ["score", "-f", "a", "--against", "b", "--scores", names];
+    expect(parseCommand(options)).toMatchObject({
+      options: {
+        against: "b",
+        scores: [
+          { name: "energy", options: { temperature: 2 } },
+          { name: "nll", options: {} },
+          { name: "renyi-entropy", options: { order: 0.5 } },
+          { name: "kl", options: {} },
+        ],
+      },
+    });
+  });
+
+  it("reads plans", () => {
+    const line = "--plan plan.json --source base=a.gguf --source x=b=c.gguf --prefix x=Once --explain";
+    expect(generate(...line.split(" "))).toMatchObject({
+      plan: {
+        file: "plan.json",
+        sources: new Map([
+          ["base", "a.gguf"],
+          ["x", "b=c.gguf"],
+        ]),
+        prefixes: new Map([["x", "Once"]]),
+      },
+      explain: true,
+    });
+    const preset = generate("--plan", "preset:dlf:solver=continuous,limit=1.5", "--json", "--audit");
+    expect(preset.plan!.plan).toEqual(fusePreset("dlf", { solver: "continuous", limit: 1.5 }));
+    expect(preset.decode.audit).toBe(true);
+    expect(generate("--plan", "preset:cad").plan!.plan).toEqual(fusePreset("cad"));
+  });
+
   it("reads help and version, whatever else is there", () => {
     expect(parseCommand(["--help"])).toEqual({ name: "help" });
     expect(parseCommand(["--version"])).toEqual({ name: "version" });
@@ -104,8 +150,11 @@ describe("parseCommand", () => {
   });
 
   it.each([
-    ["", 'A command must be one of generate, inspect, serve, got ""; see edgewise --help'],
-    ["toString", 'A command must be one of generate, inspect, serve, got "toString"; see edgewise --help'],
+    ["", 'A command must be one of generate, inspect, score, serve, got ""; see edgewise --help'],
+    [
+      "toString",
+      'A command must be one of generate, inspect, score, serve, got "toString"; see edgewise --help',
+    ],
     ["generate --toString", 'Option "--toString" is unknown; see edgewise generate --help'],
     ["generate -x", 'Option "-x" is unknown; see edgewise generate --help'],
     ["inspect a --top-k 1", 'Option "--top-k" is unknown; see edgewise inspect --help'],
@@ -151,6 +200,45 @@ describe("parseCommand", () => {
     ["generate --backend gpu", '"--backend" must be one of wasm, reference, got "gpu"'],
     ["generate --build fast", '"--build" must be one of auto, simd, relaxed, got "fast"'],
     ["generate --context 0", '"--context" must be an integer from 1 to 2147483647, got 0'],
+    ["generate --source a=b", '"--source" needs "--plan" beside it'],
+    ["generate --explain", '"--explain" needs "--plan" beside it'],
+    ["generate --plan p.json --audit", '"--audit" needs "--json" beside it'],
+    ["generate --plan p.json -m a.gguf", '"--model" must be left out beside "--plan", whose models are'],
+    ["generate --plan p.json --source a", '"--source" must be like base=model.gguf, got "a"'],
+    ["generate --plan p.json --source =a", '"--source" must be like base=model.gguf, got "=a"'],
+    ["generate --plan p.json --source a=", '"--source" must be like base=model.gguf, got "a="'],
+    ["generate --plan p --source a=b --source a=c", '"--source" must name each source once, got "a" again'],
+    ["generate --plan p --prefix a=b", '"--prefix a=" needs "--source a=FILE" beside it'],
+    ["generate --plan preset:", '"--plan preset:" must be one of align-distil, amu, '],
+    ["generate --plan preset:toString", 'got "toString"'],
+    [
+      "generate --plan preset:dlf:limit",
+      '"--plan" must have options like alpha=0.5 after the preset, got "limit"',
+    ],
+    [
+      "generate --plan preset:dlf:limit=a",
+      '"--plan preset:dlf options.limit" must be of kind number, got string',
+    ],
+    ["generate --plan preset:dlf:alpha=1", '"--plan preset:dlf options" must be of base, expert, anti'],
+    ["generate --plan - -f -", '"--prompt-file" and "--plan" must not both be standard input'],
+    ["score", '"--file" must be given: the text to score'],
+    ["score -f - --plan -", '"--plan" and "--file" must not both be standard input'],
+    ["score -f a --scores perplexity", '"--scores" must be of nll, rank, '],
+    ["score -f a --scores nan", 'got "nan"'],
+    ["score -f a --scores p-kl", 'got "p-kl"'],
+    ["score -f a --scores=", '"--scores" must be names like nll,energy:temperature=2, got ""'],
+    ["score -f a --scores nll,nll", '"--scores" must name each score once, got "nll" again'],
+    ["score -f a --scores kl", '"--scores kl" needs a second model beside it, "--against FILE"'],
+    [
+      "score -f a --scores temperature=2",
+      '"--scores" must be names like nll,energy:temperature=2, got "temperature=2"',
+    ],
+    [
+      "score -f a --scores energy:temperature=0",
+      '"--scores energy.temperature" must be a number from 0.001 to 1000, got 0',
+    ],
+    ["score -f a --scores energy:tau=1", '"--scores energy" may have "temperature", got "tau"'],
+    ["score -f a --scores jei-gate", '"--scores jei-gate.maxProbability" must be a number, got undefined'],
     ["serve --port 65536", '"--port" must be an integer from 0 to 65535, got 65536'],
     ["serve file.gguf", 'Arguments of serve must have options only, got "file.gguf"'],
   ])("refuses %s", (line, message) => {
@@ -175,7 +263,7 @@ describe("helpText", () => {
     const titles = helpText("generate")
       .split("\n")
       .filter((line) => /^[A-Z]\w+$/.test(line));
-    expect(titles).toEqual(["Prompt", "Sampling", "Speculation", "Output", "Model"]);
+    expect(titles).toEqual(["Prompt", "Sampling", "Speculation", "Output", "Fusion", "Model"]);
   });
 
   it("names every alias once at most, and none that is an option", () => {

@@ -55,10 +55,13 @@ describe("the speculation options of generate", () => {
   });
 
   it.each([
-    ["--draft guess", `"--draft" must be one of none, ${DRAFTER_NAMES.join(", ")}, model:FILE, got "guess"`],
+    [
+      "--draft guess",
+      `"--draft" must be one of none, self, ${DRAFTER_NAMES.join(", ")}, model:FILE, got "guess"`,
+    ],
     [
       "--draft toString",
-      `"--draft" must be one of none, ${DRAFTER_NAMES.join(", ")}, model:FILE, got "toString"`,
+      `"--draft" must be one of none, self, ${DRAFTER_NAMES.join(", ")}, model:FILE, got "toString"`,
     ],
     ["--draft model:", '"--draft" must name a file after "model:", got nothing'],
     ["--draft-max 3", '"--draft-max" needs "--draft" or "--prediction" beside it'],

@@ -32,7 +32,7 @@ function withTypes(types: Readonly<Record<string, string>>): Uint8Array {
 }
 
 function retyped(tensor: GgufTensor, type = tensor.type): GgufTensor {
-  const bytes = { Q4_K: 144, Q6_K: 210 }[type];
+  const bytes = { Q2_K: 84, Q6_K: 210 }[type];
   if (bytes === undefined) return tensor;
   const blocks = tensor.shape.reduce((product, size) => product * size, 1) / 256;
   return { ...tensor, type, data: () => [new Uint8Array(blocks * bytes)] };
@@ -93,19 +93,22 @@ describe("inspectModel", () => {
     );
   });
 
-  it("says why K-quants cannot run, and lists them", async () => {
-    const bytes = withTypes({ "blk.0.ffn_up.weight": "Q4_K", "blk.1.ffn_up.weight": "Q6_K" });
+  it("says why a type cannot run, and lists it", async () => {
+    const bytes = withTypes({ "blk.0.ffn_up.weight": "Q2_K", "blk.1.ffn_up.weight": "Q6_K" });
     const report = await inspectModel({ model: await write("k.gguf", bytes) });
     expect(report).toMatchObject({
       runs: false,
-      reason: expect.stringContaining('tensor "blk.0.ffn_up.weight" has type Q4_K, supported are'),
+      reason: expect.stringContaining('tensor "blk.0.ffn_up.weight" has type Q2_K, supported are'),
       memory: null,
-      types: { Q4_K: { tensors: 1, parameters: 65_536, bytes: 36_864, supported: false } },
+      types: {
+        Q2_K: { tensors: 1, parameters: 65_536, bytes: 21_504, supported: false },
+        Q6_K: { tensors: 1, parameters: 65_536, bytes: 53_760, supported: true },
+      },
     });
     await expect(loadModel(bytes)).rejects.toThrow(report.reason!);
     const text = reportText(report);
-    expect(text).toMatch(/^Q4_K +1 +65,536 +36,864 {2}cannot run here$/m);
-    expect(text).toMatch(/^blk\.0\.ffn_up\.weight +1 {2}Q4_K /m);
+    expect(text).toMatch(/^Q2_K +1 +65,536 +21,504 {2}cannot run here$/m);
+    expect(text).toMatch(/^blk\.0\.ffn_up\.weight +1 {2}Q2_K /m);
     expect(text).toContain(`Cannot run here. ${report.reason}`);
   });
 
