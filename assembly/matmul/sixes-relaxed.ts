@@ -35,58 +35,58 @@ export function dot_x1(
     let to = totals;
     let firsts = first;
     for (let half = 0; half < 2; half++) {
-    const first_i32x4 = v128.load32_splat(firsts);
-    let a_high = i32x4.splat(0),
-      b_high = a_high,
-      c_high = a_high,
-      d_high = a_high;
-    let a_low = first_i32x4,
-      b_low = a_low,
-      c_low = a_low,
-      d_low = a_low;
-    const k_end = k + 48;
-    do {
+      const first_i32x4 = v128.load32_splat(firsts);
+      let a_high = i32x4.splat(0),
+        b_high = a_high,
+        c_high = a_high,
+        d_high = a_high;
+      let a_low = first_i32x4,
+        b_low = a_low,
+        c_low = a_low,
+        d_low = a_low;
+      const k_end = k + 48;
+      do {
+        const high = v128.load(k);
+        const low = v128.load(k, 128);
+        let w = v128.and(v128.load(pa), low_6);
+        a_high = dot_bytes(a_high, high, w);
+        a_low = dot_bytes(a_low, low, w);
+        w = v128.and(v128.load(pb), low_6);
+        b_high = dot_bytes(b_high, high, w);
+        b_low = dot_bytes(b_low, low, w);
+        w = v128.and(v128.load(pc), low_6);
+        c_high = dot_bytes(c_high, high, w);
+        c_low = dot_bytes(c_low, low, w);
+        w = v128.and(v128.load(pd), low_6);
+        d_high = dot_bytes(d_high, high, w);
+        d_low = dot_bytes(d_low, low, w);
+        pa += 16;
+        pb += 16;
+        pc += 16;
+        pd += 16;
+        k += 16;
+      } while (k < k_end);
       const high = v128.load(k);
       const low = v128.load(k, 128);
-      let w = v128.and(v128.load(pa), low_6);
+      let w = fourth(pa - 48);
       a_high = dot_bytes(a_high, high, w);
       a_low = dot_bytes(a_low, low, w);
-      w = v128.and(v128.load(pb), low_6);
+      w = fourth(pb - 48);
       b_high = dot_bytes(b_high, high, w);
       b_low = dot_bytes(b_low, low, w);
-      w = v128.and(v128.load(pc), low_6);
+      w = fourth(pc - 48);
       c_high = dot_bytes(c_high, high, w);
       c_low = dot_bytes(c_low, low, w);
-      w = v128.and(v128.load(pd), low_6);
+      w = fourth(pd - 48);
       d_high = dot_bytes(d_high, high, w);
       d_low = dot_bytes(d_low, low, w);
-      pa += 16;
-      pb += 16;
-      pc += 16;
-      pd += 16;
+      v128.store(to, i32x4.add(i32x4.shl(a_high, 7), a_low));
+      v128.store(to, i32x4.add(i32x4.shl(b_high, 7), b_low), 16);
+      v128.store(to, i32x4.add(i32x4.shl(c_high, 7), c_low), 32);
+      v128.store(to, i32x4.add(i32x4.shl(d_high, 7), d_low), 48);
+      to += SECOND_TOTALS;
+      firsts = second;
       k += 16;
-    } while (k < k_end);
-    const high = v128.load(k);
-    const low = v128.load(k, 128);
-    let w = fourth(pa - 48);
-    a_high = dot_bytes(a_high, high, w);
-    a_low = dot_bytes(a_low, low, w);
-    w = fourth(pb - 48);
-    b_high = dot_bytes(b_high, high, w);
-    b_low = dot_bytes(b_low, low, w);
-    w = fourth(pc - 48);
-    c_high = dot_bytes(c_high, high, w);
-    c_low = dot_bytes(c_low, low, w);
-    w = fourth(pd - 48);
-    d_high = dot_bytes(d_high, high, w);
-    d_low = dot_bytes(d_low, low, w);
-    v128.store(to, i32x4.add(i32x4.shl(a_high, 7), a_low));
-    v128.store(to, i32x4.add(i32x4.shl(b_high, 7), b_low), 16);
-    v128.store(to, i32x4.add(i32x4.shl(c_high, 7), c_low), 32);
-    v128.store(to, i32x4.add(i32x4.shl(d_high, 7), d_low), 48);
-    to += SECOND_TOTALS;
-    firsts = second;
-    k += 16;
     }
     pa = next;
   }
