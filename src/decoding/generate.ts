@@ -16,7 +16,7 @@ import { nextTask } from "./next-task.ts";
 import { type DraftRows, decide, type TextPolicy } from "./outcome.ts";
 import type { Choice } from "./pipeline.ts";
 import { Sampler, type SamplerSettings } from "./sampler.ts";
-import { type Speculation, SpeculationRun } from "./speculation.ts";
+import { NOTHING, type Speculation, SpeculationRun } from "./speculation.ts";
 
 /** What is needed of a session here; engine/source.ts has the whole. */
 interface Forward {
@@ -68,7 +68,8 @@ export async function* generate(
     const start = session.length + pending.length;
     // The last token to emit is not computed on, so drafting as far as it is of no use.
     const room = Math.min(maxTokens - emitted - 1, session.capacity - start);
-    const draft = run && emitted > 0 ? await run.propose(room) : NOTHING;
+    const proposal = run && emitted > 0 ? run.propose(room) : NOTHING;
+    const draft = proposal instanceof Promise ? await proposal : proposal;
     const rows = await session.forward(...call(pending, draft));
     run?.computed();
 
@@ -89,8 +90,6 @@ export async function* generate(
   }
   return "length";
 }
-
-const NOTHING: Draft = { tokens: [], law: "one-hot" };
 
 /** Computes on the prompt but for its last piece, whose last row is wanted. */
 async function readPrompt(session: Forward, prompt: readonly number[], signal?: AbortSignal): Promise<void> {

@@ -30,6 +30,9 @@ interface Round {
   readonly drafted: number;
 }
 
+/** No draft: a plain step. */
+export const NOTHING: Draft = { tokens: [], law: "one-hot" };
+
 /** The rounds of one text. */
 export class SpeculationRun {
   readonly #speculation: Speculation;
@@ -49,14 +52,24 @@ export class SpeculationRun {
     await this.#speculation.drafter.prepare?.();
   }
 
-  /** Asks the drafter for as much as the controller thinks right, at most `room` tokens. */
-  async propose(room: number): Promise<Draft> {
-    const { drafter, controller, now } = this.#speculation;
+  /**
+   * Asks the drafter for as much as the controller thinks right, at most `room` tokens. A promise only where it is asked:
+   * with small models even that is a part of a plain step's time.
+   */
+  propose(room: number): Draft | Promise<Draft> {
+    const { controller, now } = this.#speculation;
     const began = now();
     const asked = Math.min(controller.ask(room), room);
-    if (asked > 0) this.#feed();
+    if (asked > 0) return this.#draft(asked, room, began);
+    this.#round = { asked, draft: NOTHING, began, fed: began, drafted: began };
+    return NOTHING;
+  }
+
+  async #draft(asked: number, room: number, began: number): Promise<Draft> {
+    const { drafter, controller, now } = this.#speculation;
+    this.#feed();
     const fed = now();
-    const proposal = asked > 0 ? await drafter.draft(asked) : undefined;
+    const proposal = await drafter.draft(asked);
     const usable = proposal === undefined ? 0 : usableNodes(proposal, drafter.vocab);
     const kept = usable === 0 ? 0 : Math.min(controller.keep(usable, proposal?.matchLength ?? 1), room);
     this.#round = { asked, draft: firstNodes(proposal, kept), began, fed, drafted: now() };
@@ -84,7 +97,7 @@ export class SpeculationRun {
     // While nothing is asked for, nothing may cost: not even learning.
     if (asked > 0) this.#observe(last, draft, rows);
     const verified = draft.tokens.length;
-    const overhead = fed - began + (now() - sampled);
+    const overhead = asked > 0 ? fed - began + (now() - sampled) : 0;
     controller.record({
       verified,
       tested,
@@ -136,7 +149,7 @@ function usableNodes({ tokens }: Draft, vocab: number): number {
 
 /** The first `count` nodes. Parents come first, so of a tree they are a tree. */
 function firstNodes(draft: Draft | undefined, count: number): Draft {
-  if (draft === undefined || count === 0) return { tokens: [], law: "one-hot" };
+  if (draft === undefined || count === 0) return NOTHING;
   if (count === draft.tokens.length) return draft;
   const first = (values: ArrayLike<number>) => Array.prototype.slice.call(values, 0, count) as number[];
   const { law, parents } = draft;

@@ -3,7 +3,7 @@
  *
  *     round-costs  what rounds cost         ┐  draft-class: the length with the most tokens per time
  *     acceptance   what drafts give         ┘
- *     allowance    no round that could put speculation more than 5 % behind plain decoding
+ *     allowance    no round that could put speculation more than 3 % behind plain decoding, so that it is never 5 %
  *     rest         where no length pays: a try now and then
  *
  * Time comes in with each round, in any unit; there is no clock in here. What was learned of one request is kept for the

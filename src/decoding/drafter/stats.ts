@@ -78,10 +78,9 @@ export class SpeculationStats {
 
   /** Adds time to the split; a clock that broke or went back adds none. */
   spend(ms: Partial<SpentTime>): void {
-    for (const part of ["draft", "target", "sample"] as const) {
-      const time = ms[part] ?? 0;
-      if (time > 0 && time < Infinity) this.ms[part] += time;
-    }
+    this.ms.draft += usableTime(ms.draft);
+    this.ms.target += usableTime(ms.target);
+    this.ms.sample += usableTime(ms.sample);
   }
 
   toJSON() {
@@ -100,4 +99,8 @@ export class SpeculationStats {
       ms: { ...this.ms },
     };
   }
+}
+
+function usableTime(time = 0): number {
+  return time > 0 && time < Infinity ? time : 0;
 }

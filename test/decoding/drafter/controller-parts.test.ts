@@ -137,17 +137,17 @@ describe("rest", () => {
 });
 
 describe("allowance", () => {
-  test("is one plain step, then 5 %, and what was saved up to 32 steps", () => {
+  test("is one plain step, then 3 %, and what was saved up to 32 steps", () => {
     const allowance = new Allowance();
     expect(allowance.affords(2, 1)).toBe(true);
     expect(allowance.affords(2.01, 1)).toBe(false);
-    // 5 % of 40 tokens are two steps.
-    expect(allowance.stepsUntil(3, 1)).toBe(39);
-    for (let step = 0; step < 39; step++) allowance.recordPlainStep(0);
+    // 3 % of 67 tokens are two steps.
+    expect(allowance.stepsUntil(3, 1)).toBe(66);
+    for (let step = 0; step < 66; step++) allowance.recordPlainStep(0);
     expect(allowance.affords(3, 1)).toBe(true);
     for (let round = 0; round < 20; round++) allowance.recordDraft(2, 8, 1);
-    expect(allowance.affords(32 + 1 + 0.05 * 200, 1)).toBe(true);
-    expect(allowance.affords(32 + 1 + 0.05 * 200 + 0.01, 1)).toBe(false);
+    expect(allowance.affords(32 + 1 + 0.03 * 227 - 0.01, 1)).toBe(true);
+    expect(allowance.affords(32 + 1 + 0.03 * 227 + 0.01, 1)).toBe(false);
   });
 
   test("counts tokens, so that a plain step may turn out to be shorter", () => {
