@@ -26,12 +26,19 @@ interface Speed extends Timed {
 /** Token ids, or a text for a peer that takes no ids. */
 type Prompt = { tokens: readonly number[] } | { text: string };
 
+/** One of several texts at once: time to its first token from when all were asked for, and from token to token. */
+export interface Stream {
+  readonly firstMs: number;
+  readonly gapsMs: readonly number[];
+}
+
 /** Requests every peer process knows; the answers are described at the head of its file. */
 interface Tasks {
   tokenize: [{ text: string }, { tokens: number[] }];
   greedy: [{ tokens: readonly number[]; n: number }, { tokens: number[] }];
   decode: [Prompt & { n: number }, Speed];
   prefill: [Prompt, Speed];
+  streams: [{ prompts: readonly (readonly number[])[]; n: number }, { streams: Stream[] }];
   logits: [{ tokens: readonly number[]; file: string }, { rows: number; vocab: number }];
 }
 

@@ -22,6 +22,7 @@ const BENCHES = [
   "fuse",
   "fusion-nll",
   "speculation",
+  "load",
   "start",
   "accuracy",
 ];

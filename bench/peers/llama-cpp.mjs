@@ -1,7 +1,7 @@
 /**
  * Native llama.cpp as a peer process: one JSON request per line on stdin, one JSON answer per line on stdout.
  *
- *   node bench/peers/llama-cpp.mjs model.gguf [--threads 1] [--context 512] [--kv F16|F32] [--flash auto|on|off]
+ *   node bench/peers/llama-cpp.mjs model.gguf [--threads 1] [--context 512] [--sequences 1] [--kv F16|F32] [--flash auto|on|off]
  *        [--cpu icelake]
  *
  * | request | answer |
@@ -10,6 +10,7 @@
  * | `{task: "greedy", tokens, n}` | `{tokens}`, the n that follow; the lowest id wins ties |
  * | `{task: "decode", tokens, n}` | `{tokens, seconds, tokensPerSecond}` |
  * | `{task: "prefill", tokens}` | `{seconds, tokensPerSecond}` |
+ * | `{task: "streams", prompts, n}` | `{streams}`, of each `{firstMs, gapsMs}`: prompts one after the other, then all in one batch |
  * | `{task: "logits", tokens, file}` | `{rows, vocab}`; `file` receives rows x vocab f32, little-endian |
  *
  * The addon's own context is driven, below the public classes: their batching queue would be counted against llama.cpp.
@@ -33,6 +34,7 @@ const { values, positionals } = parseArgs({
   options: {
     threads: { type: "string", default: "1" },
     context: { type: "string", default: "512" },
+    sequences: { type: "string", default: "1" },
     kv: { type: "string", default: "F16" },
     flash: { type: "string", default: "auto" },
     cpu: { type: "string" },
@@ -57,7 +59,7 @@ const model = await llama.loadModel({ modelPath, gpuLayers: 0 });
 const context = await model.createContext({
   contextSize,
   batchSize: contextSize,
-  sequences: 1,
+  sequences: Number(values.sequences),
   threads: { ideal: threads, min: threads },
   flashAttention,
   experimentalKvCacheKeyType: values.kv,
@@ -106,6 +108,40 @@ async function decode({ tokens, n }) {
   }
   const seconds = (performance.now() - start) / 1000;
   return { tokens: emitted, seconds, tokensPerSecond: (n - 1) / seconds };
+}
+
+/** A context holds `--context` positions per sequence. */
+async function streams({ prompts, n }) {
+  const start = performance.now();
+  const streams = [];
+  for (const [sequence, tokens] of prompts.entries()) {
+    native.disposeSequence(sequence);
+    native.initBatch(tokens.length);
+    const [index] = native.addToBatch(
+      sequence,
+      0,
+      Uint32Array.from(tokens),
+      Uint32Array.from([tokens.length - 1]),
+    );
+    await native.decodeBatch();
+    const last = await native.sampleToken(index, greedySampler);
+    const at = performance.now();
+    streams.push({ last, length: tokens.length, firstMs: at - start, at, gapsMs: [] });
+  }
+  for (let step = 1; step < n; step++) {
+    native.initBatch(streams.length);
+    const indices = streams.map(({ last, length }, sequence) =>
+      native.addToBatch(sequence, length + step - 1, Uint32Array.of(last), Uint32Array.of(0)),
+    );
+    await native.decodeBatch();
+    for (const [i, stream] of streams.entries()) {
+      stream.last = await native.sampleToken(indices[i][0], greedySampler);
+      const now = performance.now();
+      stream.gapsMs.push(now - stream.at);
+      stream.at = now;
+    }
+  }
+  return { streams: streams.map(({ firstMs, gapsMs }) => ({ firstMs, gapsMs })) };
 }
 
 async function prefill({ tokens }) {
@@ -164,7 +200,7 @@ function tokenize({ text }) {
 }
 
 await serve(
-  { tokenize, greedy, decode, prefill, logits },
+  { tokenize, greedy, decode, streams, prefill, logits },
   {
     peer: "llama.cpp",
     version: llama.llamaCppRelease.release,
