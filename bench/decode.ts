@@ -43,7 +43,7 @@ async function compareDecode(type: WeightType): Promise<void> {
     ? await Peer.startIfInstalled("wllama", [path, ...context], missing)
     : null;
   const models = await loadBuilds(path, missing);
-  const truth = await Truth.of(path);
+  const truth = await Truth.of(path, type);
 
   const candidates: Candidate[] = [];
   for (const model of models) candidates.push(await decoding(model, truth));

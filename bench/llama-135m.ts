@@ -55,24 +55,32 @@ export async function loadBuilds(path: string, missing: Missing[]): Promise<Mode
 export class Truth {
   readonly #tokens = promptTokens(8);
   readonly #rows: Float64Array[];
+  readonly #limit: number;
 
-  private constructor(oracle: Oracle) {
+  private constructor(oracle: Oracle, limit: number) {
+    this.#limit = limit;
     const rows = oracle.forward(this.#tokens);
     this.#rows = this.#tokens.map((_, i) =>
       logSoftmax(rows.subarray(i * oracle.vocab, (i + 1) * oracle.vocab)),
     );
   }
 
-  static async of(path: string): Promise<Truth> {
-    return new Truth(new Oracle(parseGguf(new Uint8Array(await readFile(path)))));
+  static async of(path: string, type: WeightType): Promise<Truth> {
+    return new Truth(
+      new Oracle(parseGguf(new Uint8Array(await readFile(path)))),
+      type === "Q4_0" ? 0.1 : 1e-4,
+    );
   }
 
-  /** @throws {RangeError} If the source's rows are further away than the rounding of 14-bit activations: 2e-6 nats. */
+  /**
+   * @throws {RangeError} If the source's rows are further away than its rounding of activations: 2e-6 nats for 14 bits (Q8_0),
+   * 0.01 for 8 (Q4_0).
+   */
   async check(source: Source): Promise<void> {
     const session = source.open({ capacity: this.#tokens.length });
     try {
       const rows = await session.forward(this.#tokens, this.#tokens.length);
-      this.#expect("edgewise", (i) => rows.row(i), 1e-4);
+      this.#expect("edgewise", (i) => rows.row(i), this.#limit);
     } finally {
       session.close();
     }

@@ -33,7 +33,7 @@ async function comparePrefill(type: WeightType): Promise<void> {
   const usesAmx = /AMX_INT8 = 1/.test(String(llama?.about.system));
   await using plain = usesAmx ? await Peer.start("llama-cpp", [path, "--cpu", "icelake"]) : null;
   const models = await loadBuilds(path, missing);
-  const truth = await Truth.of(path);
+  const truth = await Truth.of(path, type);
 
   const candidates = models.map((model): Candidate => {
     const session = model.open({ capacity: TOKENS });

@@ -1,12 +1,13 @@
 /**
- * activation: the right-hand side of a quantised matmul, rounded to 14 bits and laid out for the kernels.
+ * activation: the right-hand side of a quantised matmul, rounded to 14 or 8 bits and laid out for the kernels.
  *
- *     step[b]  =  max |x[k]| / 8191 over block b of 32       code[k]  =  round(x[k] / step[b])  in −8191 … 8191
+ *     step[b]  =  max |x[k]| / levels over block b of 32     code[k]  =  round(x[k] / step[b])  in −levels … levels
  *
- * 14 bits, not 8: rounding to int8 costs 2e-4 nats of KL on a small model (what llama.cpp pays), 14 bits 5e-8, and the
- * integer dots of the kernels stay exact either way.
+ * levels = 127 for Q4_0 and Q4_K, 8191 for all others; the integer dots are exact either way. Rounding to 8
+ * bits costs 2e-4 nats of KL on a small model, 14 bits 5e-8. Weights of 4 bits are themselves 3e-2 off, to which that adds
+ * 0.5 %, for half of the dots; to those of 5, 6 and 8 bits it would add 2.4, 12 and 131 %.
  *
- * Layout    columns come in groups of four and of one (see bands.ts). A group of G columns holds 256 bytes of codes
+ * Layout    columns come in groups of four and of one (see bands.ts). A group of G columns holds block_bytes of codes
  *           per block; then, G a block each,
  *             steps    f32, times 2^112 where scales are halves, so that these can be multiplied without conversion
  *             offsets  i32, −zero·Σ code, zero being the weights' code for 0; of Q6_K over the first 16
@@ -14,28 +15,43 @@
  *           Every 4 bytes of codes fill 16: those of the four columns side by side or, in a group of one, repeated, so
  *           that one plain load brings what all rows of a tile are multiplied with (a splat costs two operations).
  *             relaxed  8 groups of high bytes (code >> 7, plus 64 for Q8_0 and IQ4_NL, whose weights are signed), 8 groups of
- *                      low bytes (code & 127)
- *             plain    8 groups of 4 halves, in order of k; but for nibbles
- *                      4 · 4 pairs of halves, paired as the nibbles of a 16-bit lane are: (4c, 4c+2),
- *                      (16+4c, 16+4c+2), (4c+1, 4c+3), (16+4c+1, 16+4c+3)
+ *                      low bytes (code & 127); of codes of 8 bits 8 groups of these
+ *             plain    Q8_0, IQ4_NL: 8 groups of 4 halves, in order of k
+ *                      5 and 6 bits: 8 · 2 pairs of halves, (4c, 4c+2), (4c+1, 4c+3)
+ *                      nibbles: 4 · 4 pairs of halves, paired as the nibbles of a 16-bit lane are: 256 · (4c, 4c+2),
+ *                      16 · (16+4c, 16+4c+2), (4c+1, 4c+3), 256 · (16+4c+1, 16+4c+3); see nibbles-plain.ts
  * Accuracy  round to nearest, ties to even. A block below 1e-30 becomes zero; NaN and infinity spoil their block only.
  * Cost      one pass, once per input, shared by all matrices that read it.
  */
 import { RELAXED, max_lanes, splat0, splat1, splat2, splat3 } from "../lib/lanes";
 import { HALF_SCALE } from "../lib/half";
-import { IQ4_NL, Q6_K, Q8_0, has_minimum, has_nibbles, is_k_type, zero_code } from "./tile";
-
-/** Largest magnitude of a code. */
-const LEVELS: f32 = 8191;
+import { IQ4_NL, Q4_0, Q6_K, Q8_0, has_minimum, has_nibbles, is_k_type, zero_code } from "./tile";
 
 /** 32 codes of the block at hand, i16. */
 const CODES: usize = memory.data(64, 16);
 
+/** Bytes that the codes of a block take in a group, of one column or four. */
+// @ts-ignore: decorator
+@inline
+export function block_bytes(format: i32): usize {
+  return RELAXED && has_nibbles(format) ? 128 : 256;
+}
+
 /** Bytes of one group of `columns` columns (1 or 4), `blocks` blocks long. */
 // @ts-ignore: decorator
 @inline
-export function group_bytes(blocks: usize, columns: usize): usize {
-  return blocks * (256 + columns * 12);
+export function group_bytes(format: i32, blocks: usize, columns: usize): usize {
+  return blocks * (block_bytes(format) + columns * 12);
+}
+
+/**
+ * What the kernels' sums are to be multiplied with: 1, but for Q4_0, whose steps of 8 bits, held times 2^112, would overflow for
+ * inputs above 8e6; sums in units of 2^8 allow 2e9.
+ */
+// @ts-ignore: decorator
+@inline
+export function sum_unit(format: i32): f32 {
+  return format == Q4_0 ? 256 : 1;
 }
 
 /** Writes one column of its group, as weights of `format` need it. */
@@ -48,18 +64,20 @@ export function quantize_column(
   column: usize,
 ): void {
   const single = columns == 1;
-  const pairs = !RELAXED && has_nibbles(format);
-  let codes = group + column * (RELAXED || pairs ? 4 : 8);
-  let steps = group + blocks * 256 + column * 4;
+  const nibbles = has_nibbles(format);
+  const levels: f32 = nibbles ? 127 : 8191;
+  const quads = !RELAXED && (format == Q8_0 || format == IQ4_NL);
+  let codes = group + column * (quads ? 8 : 4);
+  let steps = group + blocks * block_bytes(format) + column * 4;
   const next_array = blocks * columns * 4;
-  const step_scale: f32 = is_k_type(format) ? 1 : HALF_SCALE;
+  const step_scale: f32 = is_k_type(format) ? 1 : HALF_SCALE / sum_unit(format);
   const bias: i16 = format == Q8_0 || format == IQ4_NL ? 64 : 0;
   const zero = zero_code(format);
   for (let block: usize = 0; block < blocks; block++) {
     const largest = block_max(x);
     const usable = largest > 1e-30;
-    round_block(x, usable ? LEVELS / largest : 0);
-    const step: f32 = usable ? largest / LEVELS : largest * 0;
+    round_block(x, usable ? levels / largest : 0);
+    const step: f32 = usable ? largest / levels : largest * 0;
     store<f32>(steps, step * step_scale);
     const first = sum_16(CODES);
     const second = sum_16(CODES + 32);
@@ -67,10 +85,13 @@ export function quantize_column(
     store<i32>(offsets, -zero * (format == Q6_K ? first : first + second));
     if (has_minimum(format)) store<f32>(offsets + next_array, step * <f32>(first + second));
     else store<i32>(offsets + next_array, -zero * second);
-    if (RELAXED) store_bytes(codes, single, bias);
-    else if (pairs) store_nibble_pairs(codes, single);
-    else store_quads(codes, single);
-    codes += 256;
+    if (nibbles) {
+      if (RELAXED) store_codes(codes, single);
+      else store_nibble_pairs(codes, single);
+    } else if (RELAXED) store_bytes(codes, single, bias);
+    else if (quads) store_quads(codes, single);
+    else store_pairs(codes, single);
+    codes += block_bytes(format);
     steps += columns * 4;
     x += 128;
   }
@@ -105,6 +126,13 @@ function sum_16(codes: usize): i32 {
   );
 }
 
+function store_codes(target: usize, single: bool): void {
+  for (let k: usize = 0; k < 64; k += 32) {
+    store_lanes(target, single, i8x16.narrow_i16x8_s(v128.load(CODES + k), v128.load(CODES + k, 16)));
+    target += 64;
+  }
+}
+
 function store_bytes(target: usize, single: bool, bias: i16): void {
   const bias_i16x8 = i16x8.splat(bias);
   const low_mask = i16x8.splat(127);
@@ -132,14 +160,28 @@ function store_quads(target: usize, single: bool): void {
   }
 }
 
+/** Even and odd ones apart. */
+function store_pairs(target: usize, single: bool): void {
+  for (let k: usize = 0; k < 64; k += 16) {
+    const codes = v128.load(CODES + k);
+    const pairs = i8x16.shuffle(codes, codes, 0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+    store_lanes(target, single, pairs);
+    target += 64;
+  }
+}
+
 function store_nibble_pairs(target: usize, single: bool): void {
+  const weights = i16x8(256, 256, 16, 16, 1, 1, 256, 256);
   for (let k: usize = 0; k < 32; k += 8) {
     const first = v128.load64_zero(CODES + k);
     const second = v128.load64_zero(CODES + k, 32);
     store_lanes(
       target,
       single,
-      i8x16.shuffle(first, second, 0, 1, 4, 5, 16, 17, 20, 21, 2, 3, 6, 7, 18, 19, 22, 23),
+      i16x8.mul(
+        i8x16.shuffle(first, second, 0, 1, 4, 5, 16, 17, 20, 21, 2, 3, 6, 7, 18, 19, 22, 23),
+        weights,
+      ),
     );
     target += 64;
   }

@@ -9,7 +9,7 @@
  * cache: 49,152 x 1024 in Q4_0, where that happens, ran at 4.3 GB/s instead of 15. So a band is shortened by some tiles then.
  * All columns are worked off per step, so weights come from memory once however many columns there are.
  */
-import { pack_q8_0, q8_0_x1, q8_0_x4, unpack_q8_0 } from "./q8_0";
+import { pack_q8_0, q8_0_x1, q8_0_x2, q8_0_x4, unpack_q8_0 } from "./q8_0";
 import {
   float_group_bytes,
   float_tile_bytes,
@@ -19,10 +19,10 @@ import {
   prepare_float,
   unpack_float,
 } from "./float";
-import { group_bytes, quantize_column } from "./activation";
-import { coded_x1, coded_x4, pack_coded, unpack_coded } from "./coded";
+import { group_bytes, quantize_column, sum_unit } from "./activation";
+import { coded_x1, coded_x2, coded_x4, pack_coded, unpack_coded } from "./coded";
 import { ACCUMULATORS, clear } from "./sums";
-import { BLOCK_BYTES_Q8_0, Q8_0, coded_tile_bytes, is_coded } from "./tile";
+import { BLOCK_BYTES_Q8_0, Q8_0, coded_tile_bytes, has_nibbles, is_coded } from "./tile";
 
 // @ts-ignore: decorator
 @inline
@@ -35,23 +35,32 @@ export function tile_bytes(format: i32, cols: usize): usize {
   return float_tile_bytes(format, cols);
 }
 
-/** Whether products with the format take activations that are rounded to 14 bits. */
+/** Whether products with the format take rounded activations. */
 // @ts-ignore: decorator
 @inline
 function is_quantised(format: i32): bool {
   return format == Q8_0 || is_coded(format);
 }
 
-/** Columns of the next group: four together cost no more than three alone, so three take along a copy of the last. */
+/**
+ * Columns of the next group: four together cost no more than three alone, so three take along a copy of the last. Two are laid
+ * out as four where there is a kernel that leaves out the others.
+ */
 // @ts-ignore: decorator
 @inline
-function group_width(columns: usize): usize {
-  return columns >= 3 ? 4 : 1;
+function group_width(format: i32, columns: usize): usize {
+  return columns >= 3 || (columns == 2 && has_pairs(format)) ? 4 : 1;
+}
+
+// @ts-ignore: decorator
+@inline
+function has_pairs(format: i32): bool {
+  return format == Q8_0 || has_nibbles(format);
 }
 
 /** Bytes of the laid-out input of `columns` columns. */
 export function input_bytes(format: i32, cols: usize, columns: usize): usize {
-  const fours = (columns + 1) >> 2;
+  const fours = has_pairs(format) ? (columns + 2) >> 2 : (columns + 1) >> 2;
   const ones = columns > fours * 4 ? columns - fours * 4 : 0;
   return fours * group_of(format, cols, 4) + ones * group_of(format, cols, 1);
 }
@@ -60,7 +69,7 @@ export function input_bytes(format: i32, cols: usize, columns: usize): usize {
 // @ts-ignore: decorator
 @inline
 function group_of(format: i32, cols: usize, width: usize): usize {
-  if (is_quantised(format)) return group_bytes(cols >> 5, width);
+  if (is_quantised(format)) return group_bytes(format, cols >> 5, width);
   return float_group_bytes(cols, width);
 }
 
@@ -74,9 +83,11 @@ export function prepare(
   columns: usize,
 ): void {
   while (columns > 0) {
-    const width = group_width(columns);
+    const width = group_width(format, columns);
     const real = min(width, columns);
-    for (let column: usize = 0; column < width; column++) {
+    // The kernel of two columns does not read the others.
+    const filled = real == 2 ? real : width;
+    for (let column: usize = 0; column < filled; column++) {
       const from = x + min(column, real - 1) * x_stride;
       if (is_quantised(format)) quantize_column(format, from, input, cols >> 5, width, column);
       else prepare_float(format, from, input, cols, width, column);
@@ -164,17 +175,22 @@ function step(
   columns: usize,
 ): void {
   const blocks = cols >> 5;
-  while (group_width(columns) == 4) {
+  const unit = f32x4.splat(sum_unit(format));
+  while (group_width(format, columns) == 4) {
     const real = min<usize>(4, columns);
-    clear(((streams + 1) & ~1) * 64);
-    if (format == Q8_0) q8_0_x4(weights, stride, streams, input, input + blocks * 256, blocks);
-    else if (is_coded(format)) coded_x4(format, weights, stride, streams, input, blocks);
-    else float_x4(format, weights, stride, streams, input, cols);
+    clear(((streams + 3) & ~3) * 64);
+    if (format == Q8_0) {
+      if (real == 2) q8_0_x2(weights, stride, streams, input, input + blocks * 256, blocks);
+      else q8_0_x4(weights, stride, streams, input, input + blocks * 256, blocks);
+    } else if (is_coded(format)) {
+      if (real == 2) coded_x2(format, weights, stride, streams, input, blocks);
+      else coded_x4(format, weights, stride, streams, input, blocks);
+    } else float_x4(format, weights, stride, streams, input, cols);
     for (let stream: usize = 0; stream < streams; stream++) {
       let from = ACCUMULATORS + (stream >> 1) * 128 + (stream & 1) * 16;
       let to = out + stream * out_step;
       for (let column: usize = 0; column < real; column++) {
-        v128.store(to, v128.load(from));
+        v128.store(to, f32x4.mul(v128.load(from), unit));
         from += 32;
         to += out_stride;
       }
@@ -189,7 +205,7 @@ function step(
     else if (is_coded(format)) coded_x1(format, weights, stride, streams, input, blocks);
     else float_x1(format, weights, stride, streams, input, cols);
     for (let stream: usize = 0; stream < streams; stream++) {
-      v128.store(out + stream * out_step, v128.load(ACCUMULATORS + stream * 16));
+      v128.store(out + stream * out_step, f32x4.mul(v128.load(ACCUMULATORS + stream * 16), unit));
     }
     input += group_of(format, cols, 1);
     out += out_stride;

@@ -3,22 +3,17 @@
  * is split into two signed bytes, code = 128·high + low. Pair sums stay below 2·127·63 = 16,002, far from 16 bits' end.
  */
 import { dot_bytes } from "../lib/lanes";
-import { WIDE, WIDE_BYTES } from "./codes";
+import { WIDE_BYTES } from "./codes";
+import { TOTALS } from "./sums";
 
-/** Bytes that the codes of 16 k take in a group of four columns; 64 in a group of one. */
+/** Bytes that the codes of 16 k take in a group of four columns. */
 export const HALF_X4: usize = 64;
 
-/** One column: totals[stream] = first + Σ code · x, for `bytes` of each block of WIDE from `from` on. */
-export function dot_x1(
-  from: usize,
-  bytes: usize,
-  streams: usize,
-  x: usize,
-  first: usize,
-  totals: usize,
-): void {
+/** One column: TOTALS[stream] = first + Σ code · x, for the blocks of WIDE. */
+export function dot_x1(from: usize, streams: usize, x: usize, first: usize): void {
   const first_i32x4 = v128.load32_splat(first);
-  const stop = x + bytes;
+  const stop = x + 128;
+  let totals = TOTALS;
   for (let end = totals + streams * 16; totals < end; totals += 64) {
     // Past the last stream, blocks of an earlier call: their sums are never looked at.
     let a_high = i32x4.splat(0),
@@ -57,7 +52,7 @@ export function dot_x1(
   }
 }
 
-/** Four columns: totals laid out as the sums are. Two streams at a time; the high halves first, the low ones on top of them. */
+/** Four columns, `bytes` of each block from `from` on: totals laid out as the sums are. Two streams at a time; the high halves first, the low ones on top of them. */
 export function dot_x4(
   from: usize,
   bytes: usize,

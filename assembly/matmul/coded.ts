@@ -6,43 +6,40 @@
  * The inner sums are exact in 32-bit integers; the outer one runs over blocks in order, see scales.ts. A format is a row of
  * the table in tile.ts, not a kernel; what there is to choose from is
  *
- *     4 bits    multiplied as they lie in the tile: nibbles-*.ts
- *     6 bits    one column, relaxed: widened in registers, sixes-relaxed.ts
- *     else      a block of each stream is widened to bytes in the first-level cache (codes.ts), once however many columns
- *               there are, and multiplied there: bytes-*.ts
- *     IQ4_NL    looked up into blocks of Q8_0, whose kernels take over
+ *     Q4_0, Q4_K   multiplied as they lie in the tile, by an input of 8 bits: walk.ts, nibbles-*.ts
+ *     Q6_K         one column: widened in registers: walk.ts, sixes-*.ts
+ *     IQ4_NL       looked up into blocks of Q8_0, whose kernels take over
+ *     else         a block of each stream is widened to bytes in the first-level cache (codes.ts), once however many columns
+ *                  there are, and multiplied there: bytes-*.ts
  *
  * and by kind of header the way from totals to sums: scales.ts
  *
- * Tried: all widths widened to bytes first. Twice as simple, but one column of Q4_K then takes 6.3 ns per 128 weights in cache
- * instead of 5.1, and of Q6_K 8.1 instead of 6.0: short of what memory delivers.
- *
  * Shapes    as in q8_0.ts.
- * Accuracy  that of the 14-bit activation.
- * Cost      relaxed: per 128 weights and column 16 dots, 12 to 23 operations of widening, 10 to 16 for scales and sums.
+ * Accuracy  that of the activation, of 8 bits for Q4_0 and Q4_K, of 14 for all others.
+ * Cost      relaxed: per 128 weights and column 8 or 16 dots, 12 to 23 operations of widening, 10 to 16 for scales and sums.
  */
 import { RELAXED } from "../lib/lanes";
+import { block_bytes } from "./activation";
 import * as bytes_plain from "./bytes-plain";
 import * as bytes_relaxed from "./bytes-relaxed";
-import * as nibbles_plain from "./nibbles-plain";
-import * as nibbles_relaxed from "./nibbles-relaxed";
-import * as sixes_relaxed from "./sixes-relaxed";
 import { WIDE, look_up, narrow, widen } from "./codes";
 import { file_block_bytes, read_codes } from "./file-blocks";
 import { q8_0_x1, q8_0_x4 } from "./q8_0";
-import { fold_x1, fold_x4, minimum_of, pack_scales, scale_of } from "./scales";
+import { minimum_of, pack_scales, scale_of } from "./headers";
+import { fold_x1, fold_x4 } from "./scales";
 import { SECOND_TOTALS, TOTALS } from "./sums";
 import {
   BLOCK_BYTES_Q8_0,
   IQ4_NL,
-  Q4_0,
   Q6_K,
   code_bytes,
   has_minimum,
+  has_nibbles,
   header_blocks,
   header_bytes,
   zero_code,
 } from "./tile";
+import { walk_x1, walk_x2, walk_x4 } from "./walk";
 
 /** 32 codes of one row. */
 const ROW: usize = memory.data(32, 16);
@@ -108,12 +105,10 @@ export function coded_x1(
   group: usize,
   blocks: usize,
 ): void {
-  const bits = code_bytes(format) >> 4;
   const period = header_blocks(format);
-  let step = group + blocks * 256;
-  if (format == Q4_0) {
-    // All blocks in one call, scales included: it has so little else to do that 7 % of its time would go into calls.
-    nibbles_x1(weights + 8, stride, streams, group, step + blocks * 4, step, blocks);
+  let step = group + blocks * block_bytes(format);
+  if (has_nibbles(format) || format == Q6_K) {
+    walk_x1(format, weights, stride, streams, group, blocks);
     return;
   }
   let header = weights;
@@ -129,22 +124,26 @@ export function coded_x1(
     } else {
       const first = step + blocks * 4;
       const second = first + blocks * 4;
-      if (bits == 4) nibbles_x1(weights, stride, streams, group, first, 0, 1);
-      else if (RELAXED && bits == 6) {
-        sixes_relaxed.dot_x1(weights, stride, streams, group, first, second);
-      } else {
-        widen(format, weights, stride, streams);
-        if (bits == 6) {
-          dot_x1(WIDE, 64, streams, group, first, TOTALS);
-          dot_x1(WIDE + 64, 64, streams, group + 64, second, TOTALS + SECOND_TOTALS);
-        } else dot_x1(WIDE, 128, streams, group, first, TOTALS);
-      }
+      widen(format, weights, stride, streams);
+      dot_x1(WIDE, streams, group, first);
       fold_x1(format, header, stride, streams, index, step, second);
     }
     weights += code_bytes(format);
-    group += 256;
+    group += block_bytes(format);
     step += 4;
   }
+}
+
+/** Two columns in the place of four; Q4_0 and Q4_K only. */
+export function coded_x2(
+  format: i32,
+  weights: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  blocks: usize,
+): void {
+  walk_x2(format, weights, stride, streams, group, blocks);
 }
 
 /** Four columns. Leaves 4 sums per stream and column in ACCUMULATORS. */
@@ -156,11 +155,10 @@ export function coded_x4(
   group: usize,
   blocks: usize,
 ): void {
-  const bits = code_bytes(format) >> 4;
   const period = header_blocks(format);
-  let steps = group + blocks * 256;
-  if (format == Q4_0) {
-    nibbles_x4(weights + 8, stride, streams, group, steps + blocks * 16, steps, blocks);
+  let steps = group + blocks * block_bytes(format);
+  if (has_nibbles(format)) {
+    walk_x4(format, weights, stride, streams, group, blocks);
     return;
   }
   let header = weights;
@@ -176,58 +174,25 @@ export function coded_x4(
     } else {
       const firsts = steps + blocks * 16;
       const seconds = firsts + blocks * 16;
-      if (bits == 4) nibbles_x4(weights, stride, streams, group, firsts, 0, 1);
-      else {
-        widen(format, weights, stride, streams);
-        if (bits == 6) {
-          const half = RELAXED ? bytes_relaxed.HALF_X4 : bytes_plain.HALF_X4;
-          dot_x4(WIDE, 64, streams, group, firsts, TOTALS);
-          dot_x4(WIDE + 64, 64, streams, group + half, seconds, TOTALS + SECOND_TOTALS);
-        } else dot_x4(WIDE, 128, streams, group, firsts, TOTALS);
-      }
+      widen(format, weights, stride, streams);
+      if (format == Q6_K) {
+        const half = RELAXED ? bytes_relaxed.HALF_X4 : bytes_plain.HALF_X4;
+        dot_x4(WIDE, 64, streams, group, firsts, TOTALS);
+        dot_x4(WIDE + 64, 64, streams, group + half, seconds, TOTALS + SECOND_TOTALS);
+      } else dot_x4(WIDE, 128, streams, group, firsts, TOTALS);
       fold_x4(format, header, stride, streams, index, steps, seconds);
     }
     weights += code_bytes(format);
-    group += 256;
+    group += block_bytes(format);
     steps += 16;
   }
 }
 
 // @ts-ignore: decorator
 @inline
-function nibbles_x1(
-  codes: usize,
-  stride: usize,
-  streams: usize,
-  x: usize,
-  first: usize,
-  step: usize,
-  blocks: usize,
-): void {
-  if (RELAXED) nibbles_relaxed.dot_x1(codes, stride, streams, x, first, step, blocks);
-  else nibbles_plain.dot_x1(codes, stride, streams, x, first, step, blocks);
-}
-
-// @ts-ignore: decorator
-@inline
-function nibbles_x4(
-  codes: usize,
-  stride: usize,
-  streams: usize,
-  x: usize,
-  firsts: usize,
-  steps: usize,
-  blocks: usize,
-): void {
-  if (RELAXED) nibbles_relaxed.dot_x4(codes, stride, streams, x, firsts, steps, blocks);
-  else nibbles_plain.dot_x4(codes, stride, streams, x, firsts, steps, blocks);
-}
-
-// @ts-ignore: decorator
-@inline
-function dot_x1(from: usize, bytes: usize, streams: usize, x: usize, first: usize, totals: usize): void {
-  if (RELAXED) bytes_relaxed.dot_x1(from, bytes, streams, x, first, totals);
-  else bytes_plain.dot_x1(from, bytes, streams, x, first, totals);
+function dot_x1(from: usize, streams: usize, x: usize, first: usize): void {
+  if (RELAXED) bytes_relaxed.dot_x1(from, streams, x, first);
+  else bytes_plain.dot_x1(from, streams, x, first);
 }
 
 // @ts-ignore: decorator

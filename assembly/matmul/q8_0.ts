@@ -60,6 +60,19 @@ export function q8_0_x1(
   else plain.q8_0_x1(weights, stride, streams, group, steps, blocks);
 }
 
+/** Two columns in the place of four. */
+export function q8_0_x2(
+  weights: usize,
+  stride: usize,
+  streams: usize,
+  group: usize,
+  steps: usize,
+  blocks: usize,
+): void {
+  if (RELAXED) relaxed.q8_0_x2(weights, stride, streams, group, steps, blocks);
+  else plain.q8_0_x2(weights, stride, streams, group, steps, blocks);
+}
+
 /** Four columns. Leaves 4 sums per stream and column in ACCUMULATORS. */
 export function q8_0_x4(
   weights: usize,

@@ -35,7 +35,16 @@ export function fold(sum: usize, tile: usize, step_f32x4: v128, total: v128): vo
   add_scaled(sum, f32x4.mul(raw_load4(tile), step_f32x4), total);
 }
 
-/** The same for four columns, whose sums stand 32 bytes apart and whose steps stand side by side. */
+/** The same for two columns, whose sums stand 32 bytes apart and whose steps stand side by side. */
+// @ts-ignore: decorator
+@inline
+export function fold2(sum: usize, tile: usize, steps: usize, a0: v128, a1: v128): void {
+  const scales_f32x4 = raw_load4(tile);
+  add_scaled(sum, f32x4.mul(scales_f32x4, v128.load32_splat(steps)), a0);
+  add_scaled(sum + 32, f32x4.mul(scales_f32x4, v128.load32_splat(steps, 4)), a1);
+}
+
+/** The same for four columns. */
 // @ts-ignore: decorator
 @inline
 export function fold4(sum: usize, tile: usize, steps: usize, a0: v128, a1: v128, a2: v128, a3: v128): void {

@@ -54,11 +54,14 @@ export function has_minimum(format: i32): bool {
   return format == Q4_1 || format == Q5_1 || format == Q4_K || format == Q5_K;
 }
 
-/** Whether codes are numbers of 4 bits, multiplied as they lie in the tile. */
+/**
+ * Whether codes are numbers of 4 bits, multiplied as they lie in the tile by an input of 8 bits. Q4_1 is too rare for kernels of
+ * its own (2 KB): its codes are widened.
+ */
 // @ts-ignore: decorator
 @inline
 export function has_nibbles(format: i32): bool {
-  return format == Q4_0 || format == Q4_1 || format == Q4_K;
+  return format == Q4_0 || format == Q4_K;
 }
 
 /** The code that stands for a weight of 0, where there is no minimum. */
@@ -71,11 +74,15 @@ export function zero_code(format: i32): i32 {
 }
 
 /** Bytes of the codes of one block: 4 rows by 32. */
+// @ts-ignore: decorator
+@inline
 export function code_bytes(format: i32): usize {
   if (format == Q6_K) return 96;
   return format == Q5_0 || format == Q5_1 || format == Q5_K ? 80 : 64;
 }
 
+// @ts-ignore: decorator
+@inline
 export function header_bytes(format: i32): usize {
   if (is_k_type(format)) return format == Q6_K ? 80 : 96;
   return has_minimum(format) ? 16 : 8;

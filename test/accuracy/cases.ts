@@ -3,6 +3,7 @@
  * list, so that test/golden needs to hold its answers only.
  */
 import { isEncodableType, WEIGHT_TYPES } from "../../src/format/blocks.ts";
+import { array, bool, f32 } from "../support/gguf-writer.ts";
 import { createRandom, seedOf } from "../support/random.ts";
 import { mediumTypes, type SyntheticModelOptions, syntheticModelBytes } from "../support/synthetic-model.ts";
 
@@ -18,6 +19,7 @@ const VARIANTS: Readonly<Record<string, SyntheticModelOptions>> = {
   "qwen2-tied": { architecture: "qwen2", tied: true, hidden: 96, heads: 6, kvHeads: 3, seed: 15 },
   qwen3: { architecture: "qwen3", vocab: 611, seed: 16 },
   "qwen3-tied": { architecture: "qwen3", tied: true, heads: 2, kvHeads: 1, feedForward: 224, seed: 17 },
+  gemma3: { architecture: "gemma3", seed: 19 },
 };
 
 export interface SyntheticCase {
@@ -27,8 +29,45 @@ export interface SyntheticCase {
   readonly options: SyntheticModelOptions;
 }
 
-/** The types that are only read, and how files mix them: of one architecture, as their arithmetic is that of the others. */
+/** How the last layer of gemma3 looks far: a file may say by its own pattern, and turn the others by its own base. */
+const GEMMA3_PATTERN = {
+  "gemma3.attention.sliding_window_pattern": array("bool", [true, false, true].map(bool)),
+  "gemma3.rope.freq_base_swa": f32(500),
+};
+
+/**
+ * The types that are only read, and how files mix them: of one architecture, as their arithmetic is that of the others. And
+ * what changes gemma3: the size by which the model of 27B scales, known by its 62 layers.
+ */
 const MIXES: Readonly<Record<string, SyntheticModelOptions>> = {
+  "gemma3-linear-rope F16": {
+    architecture: "gemma3",
+    type: "F16",
+    ropeScaling: "linear",
+    tied: false,
+    window: 5,
+    kvHeads: 1,
+    vocab: 509,
+    seed: 20,
+  },
+  "gemma3-pattern F16": {
+    architecture: "gemma3",
+    type: "F16",
+    layers: 3,
+    window: 33,
+    metadata: GEMMA3_PATTERN,
+    seed: 21,
+  },
+  "gemma3-27b F16": {
+    architecture: "gemma3",
+    type: "F16",
+    layers: 62,
+    hidden: 32,
+    heads: 2,
+    kvHeads: 1,
+    feedForward: 64,
+    seed: 22,
+  },
   "llama Q4_K_M": { type: "Q4_K", layers: 3, typeOf: mediumTypes(3), seed: 18 },
   "qwen3-tied Q5_K_M": { ...VARIANTS["qwen3-tied"], type: "Q5_K", feedForward: 512, typeOf: mediumTypes(2) },
 };
@@ -43,6 +82,23 @@ export const SYNTHETIC_CASES: readonly SyntheticCase[] = [
   ),
   ...Object.entries(MIXES).map(([name, options]) => ({ name, type: options.type ?? "F16", options })),
 ];
+
+/** Gemma's vocabulary, where the head is nearly all of the model: too slow to go through every test. */
+export const LARGE_VOCABULARY: SyntheticCase = {
+  name: "gemma3-262144 F16",
+  type: "F16",
+  options: {
+    architecture: "gemma3",
+    type: "F16",
+    vocab: 262_144,
+    hidden: 32,
+    heads: 2,
+    kvHeads: 1,
+    feedForward: 64,
+    window: 16,
+    seed: 23,
+  },
+};
 
 /** The file of a case; small, so that it is made anew each time instead of being stored. */
 export function syntheticFile({ options }: SyntheticCase): Uint8Array {

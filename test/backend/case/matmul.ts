@@ -43,7 +43,8 @@ const INPUTS: Record<string, Input> = {
     random.normal() * [1e-6, 1, 1e6][Math.floor(i / BLOCK) % 3],
   "one among zeros": () => (i) => (i % 37 === 5 ? 3 : 0),
   "one much larger than the rest": (random) => (i) => (i === 9 ? 1e4 : random.normal()),
-  "on the largest code": () => (i) => (i % 2 ? 8191 : -8191),
+  "on the largest code of 14 bits": () => (i) => (i % 2 ? 8191 : -8191),
+  "on the largest code of 8 bits": () => (i) => (i % 2 ? 127 : -127),
 };
 
 export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
@@ -81,7 +82,8 @@ export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
       const found = await multiply(backend, matrix, x, columns);
       const allowed = quantised ? tolerance.quantisedMatmul : tolerance.floatMatmul;
       for (let column = 0; column < columns; column++) {
-        const { sums, scales } = product(type, rows, cols, weights, vectorOf(x, column, cols));
+        const input = vectorOf(x, column, cols);
+        const { sums, scales } = product(type, rows, cols, weights, input, tolerance.inputLevels(type));
         const context = `rows ${rows}, cols ${cols}, column ${column} of ${columns}`;
         expectClose(vectorOf(found, column, rows), sums, (r) => allowed * scales[r], context);
       }
@@ -285,8 +287,17 @@ async function multiply(
 }
 
 /** One column: sums[r] = Σ w·x, and scales[r], which errors are measured by; see Tolerance. */
-function product(type: WeightType, rows: number, cols: number, weights: Uint8Array, x: Float32Array) {
-  const sizes = sizesOf(x, blockSize(type).weights > 1 ? BLOCK : 1);
+function product(
+  type: WeightType,
+  rows: number,
+  cols: number,
+  weights: Uint8Array,
+  input: Float32Array,
+  levels: number,
+) {
+  const quantised = blockSize(type).weights > 1;
+  const sizes = sizesOf(input, quantised ? BLOCK : 1);
+  const x = quantised && levels < Number.POSITIVE_INFINITY ? rounded(input, levels) : input;
   const sums = new Float64Array(rows);
   const scales = new Float64Array(rows);
   for (let r = 0; r < rows; r++) {
@@ -297,6 +308,29 @@ function product(type: WeightType, rows: number, cols: number, weights: Uint8Arr
     }
   }
   return { sums, scales };
+}
+
+/** Blocks in steps of their largest magnitude / levels, ties to even; those below 1e-30 become zero. All of it in f32. */
+function rounded(x: Float32Array, levels: number): Float64Array {
+  const out = new Float64Array(x.length);
+  for (let start = 0; start < x.length; start += BLOCK) {
+    const block = x.subarray(start, start + BLOCK);
+    const largest = block.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    if (!(largest > 1e-30)) continue;
+    const inverse = Math.fround(levels / largest);
+    const step = Math.fround(largest / levels);
+    for (const [i, value] of block.entries()) {
+      out[start + i] = step * roundToEven(Math.fround(value * inverse));
+    }
+  }
+  return out;
+}
+
+function roundToEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  if (rest !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
 }
 
 /** The largest magnitude in each block, for every element of it. */
