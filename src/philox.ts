@@ -17,10 +17,23 @@
  *     residual   first of the round      0                   the token that ends the round
  *     draft      first of the round      node + 1            the draft itself, if the drafter samples
  *     gumbel     of the token            token >>> 2         the race that the token wins: `noise`, four tokens a draw
+ *     code       of the token            code >>> 2          the race of a head's codes, four a draw
+ *     member     of the token            code                the token among those of the code
+ *     compress   a round                 whatever it is for  where to begin when a head is compressed
  *
  * verify/random.ts says why rounds are numbered by their first position.
  */
-export const STAGE = { xtc: 1, mixture: 2, accept: 16, residual: 17, draft: 18, gumbel: 19 } as const;
+export const STAGE = {
+  xtc: 1,
+  mixture: 2,
+  accept: 16,
+  residual: 17,
+  draft: 18,
+  gumbel: 19,
+  code: 20,
+  member: 21,
+  compress: 32,
+} as const;
 
 const MULTIPLIER_0 = 0xd2511f53;
 const MULTIPLIER_1 = 0xcd9e8d57;
@@ -89,14 +102,20 @@ export function uniform(seed: number, position: number, stage: number, item = 0)
  *
  *     u = (word[token mod 4] + 1/2) / 2^32      words of the counter (position, STAGE.gumbel, ⌊token / 4⌋, 0)
  *
- * `seed`: an integer from 0 to 2^53 − 1.
+ * `seed`: an integer from 0 to 2^53 − 1. `stage`: where it is not tokens that race.
  */
-export function noise(seed: number, position: number, token: number): number {
-  noiseWords(words, seed, position, token >>> 2);
+export function noise(seed: number, position: number, token: number, stage: number = STAGE.gumbel): number {
+  noiseWords(words, seed, position, token >>> 2, stage);
   return (words[token & 3] + 0.5) / 2 ** 32;
 }
 
 /** The words of `noise` for tokens 4·group … 4·group + 3, into (4) `out`. */
-export function noiseWords(out: Uint32Array, seed: number, position: number, group: number): void {
-  philoxInto(out, position, STAGE.gumbel, group, 0, seed | 0, (seed / 2 ** 32) | 0);
+export function noiseWords(
+  out: Uint32Array,
+  seed: number,
+  position: number,
+  group: number,
+  stage: number = STAGE.gumbel,
+): void {
+  philoxInto(out, position, stage, group, 0, seed | 0, (seed / 2 ** 32) | 0);
 }

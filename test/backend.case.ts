@@ -9,17 +9,25 @@
  */
 import { describe } from "vitest";
 import type { Backend } from "../src/backend/backend.ts";
+import type { WeightType } from "../src/format/blocks.ts";
 import { attentionCases } from "./backend/case/attention.ts";
 import { kvCases } from "./backend/case/kv.ts";
 import { lawCases } from "./backend/case/law.ts";
 import { layerCases } from "./backend/case/layer.ts";
+import { likelihoodCases } from "./backend/case/likelihood.ts";
 import { matmulCases } from "./backend/case/matmul.ts";
 import { memoryCases } from "./backend/case/memory.ts";
 import { rowCases } from "./backend/case/row.ts";
+import { screenCases } from "./backend/case/screen.ts";
 
 /** How far a backend may be from the formulas, beyond the rounding of the result to f32. */
 export interface Tolerance {
-  /** matmul over types of blocks, relative to Σ |w[k]| · max |x| over the 32 of k's block. */
+  /**
+   * Levels to which matmul over types of blocks rounds its input: 32 columns share a step of their largest magnitude / levels.
+   * Infinity: it does not.
+   */
+  inputLevels(type: WeightType): number;
+  /** The rest of its error, relative to Σ |w[k]| · max |x| over the 32 of k's block. */
   readonly quantisedMatmul: number;
   /** matmul over F32, F16 and BF16, relative to Σ |w[k] · x[k]|. */
   readonly floatMatmul: number;
@@ -27,8 +35,10 @@ export interface Tolerance {
   readonly norm: number;
   /** rope, relative to |a| + |b| of the pair. */
   readonly rope: number;
-  /** swiglu, relative. */
+  /** swiglu, and geglu but for its exponent, relative. */
   readonly swiglu: number;
+  /** The exponent z of geglu's exp(z), relative. */
+  readonly gelu: number;
   /** attention, relative to Σ p[j] · |v[j, d]|, for scores of a few dozen at most. */
   readonly attention: number;
   /** softmax, relative. */
@@ -55,5 +65,7 @@ export function describeBackend(
     kvCases(create);
     rowCases(create, options.tolerance);
     lawCases(create);
+    screenCases(create);
+    likelihoodCases(create);
   });
 }

@@ -5,7 +5,7 @@
  *     moments        n, Σ z          over the n tokens above −∞
  *     deviations     Σ (z − mean)²   over the same
  *     partition      with x = (z − top)·inverse, e = exp x:  Σ e, Σ x·e, Σ e², Σ x·e²; the second largest e, the least
- *     probabilities  with d = e / Σe − 1 / vocab:  Σ d², Σ d⁴
+ *     probabilities  with p = e / Σe, d = p − 1 / vocab:  Σ d², Σ d⁴, Σ (exp(p / 2) − 1)
  *     distance       with e, f of two rows:  Σ e·(x − y),  Σ |e/Σe − f/Σf|
  *     rank           tokens above z[token], or equal with a lower id
  *
@@ -155,12 +155,16 @@ export function probabilities(row: usize, vocab: usize, top: f32, inverse: f32, 
   const share = f64x2.splat(1 / sum);
   const mean = f64x2.splat(1 / <f64>vocab);
   let squares = f64x2.splat(0),
-    fourths = squares;
+    fourths = squares,
+    excess = squares;
   let i: usize = 0;
   for (; i < vocab; i += 4) {
     const e = exp_f32x4(f32x4.mul(f32x4.sub(four(row, i, vocab, rest), top_f32x4), inverse_f32x4));
-    const low = f64x2.sub(f64x2.mul(low_f64x2(e), share), mean);
-    const high = f64x2.sub(f64x2.mul(high_f64x2(e), share), mean);
+    const low_p = f64x2.mul(low_f64x2(e), share);
+    const high_p = f64x2.mul(high_f64x2(e), share);
+    excess = f64x2.add(excess, f64x2.add(half_exp_less_1(low_p), half_exp_less_1(high_p)));
+    const low = f64x2.sub(low_p, mean);
+    const high = f64x2.sub(high_p, mean);
     const low_square = f64x2.mul(low, low);
     const high_square = f64x2.mul(high, high);
     squares = f64x2.add(squares, f64x2.add(low_square, high_square));
@@ -174,6 +178,20 @@ export function probabilities(row: usize, vocab: usize, top: f32, inverse: f32, 
   const square = 1 / (<f64>vocab * <f64>vocab);
   store<f64>(out, add_lanes(squares) - surplus * square);
   store<f64>(out, add_lanes(fourths) - surplus * square * square, 8);
+  store<f64>(out, add_lanes(excess), 16);
+}
+
+/** 1/(k!·2^k) for k = 9, 8, …, 1. */
+// prettier-ignore
+const HALF_EXP: usize = memory.data<f64>([
+  1.0 / 185794560, 1.0 / 10321920, 1.0 / 645120, 1.0 / 46080, 1.0 / 3840, 1.0 / 384, 1.0 / 48, 1.0 / 8, 1.0 / 2,
+]);
+
+/** exp(p / 2) − 1 for p from 0 to 1, by its series: within 3e-10. */
+function half_exp_less_1(p: v128): v128 {
+  let sum = v128.load64_splat(HALF_EXP);
+  for (let i: usize = 8; i < 72; i += 8) sum = f64x2.add(f64x2.mul(sum, p), v128.load64_splat(HALF_EXP + i));
+  return f64x2.mul(sum, p);
 }
 
 /** The first number is ∞ where the first row has a token that the second has not. */

@@ -1,7 +1,9 @@
 /**
  * attention: causal grouped-query attention of consecutive positions over a 16-bit cache in pages.
  *
- *     s[j]  =  scale · Σ_d q[d]·K[j,d]        p  =  softmax(s)        out[d]  =  Σ_j p[j]·V[j,d]        j = 0 … position
+ *     s[j]  =  scale · Σ_d q[d]·K[j,d]        p  =  softmax(s)        out[d]  =  Σ_j p[j]·V[j,d]
+ *
+ *     j = max(0, position + 1 − window) … position
  *
  * Every sum runs in the order of d or of j, so a position's result does not depend on which positions were computed
  * in the same call, nor on where pages begin.
@@ -139,7 +141,10 @@ function round8(values: usize, inverse: f32): v128 {
   );
 }
 
-/** Attends from positions `position` … `position + tokens − 1`, whose keys and values are in the cache already. */
+/**
+ * Attends from positions `position` … `position + tokens − 1`, whose keys and values are in the cache already. A score stands
+ * at its position; before a window's first one they stay as they are.
+ */
 export function attention(
   q: usize,
   table: usize,
@@ -152,11 +157,13 @@ export function attention(
   kv_heads: usize,
   head_dim: usize,
   scale: f32,
+  window: usize,
 ): void {
   const group = heads / kv_heads;
   const stride = ((position + tokens + 3) & ~3) * 4;
   for (; tokens > 0; --tokens) {
     const length = ++position;
+    const begin = length > window ? length - window : 0;
     let at = layer * kv_heads * head_bytes(head_dim);
     for (let kv: usize = 0; kv < kv_heads; kv++) {
       for (let done: usize = 0; done < group; done += 4) {
@@ -172,14 +179,15 @@ export function attention(
             at,
             to,
             head + 1 < some ? to + stride : to,
+            begin & ~3,
             length,
             head_dim,
             scale,
           );
         }
         for (let head: usize = 0; head < some; head++)
-          softmax_in_place(scores + head * stride, table, at, length, head_dim);
-        weigh_values(scores, stride, table, at, out, some, length, head_dim);
+          softmax_in_place(scores + head * stride, table, at, begin, length, head_dim);
+        weigh_values(scores, stride, table, at, out, some, begin, length, head_dim);
         q += some * head_dim * 4;
         out += some * head_dim * 4;
       }
@@ -188,7 +196,7 @@ export function attention(
   }
 }
 
-/** Scores of two heads against all keys; the last vector may hold scores of positions not yet there. */
+/** Scores of two heads against the keys from `begin`, a multiple of 4; the last vector may hold scores of positions not yet there. */
 function key_products(
   first: usize,
   second: usize,
@@ -196,15 +204,22 @@ function key_products(
   at: usize,
   first_out: usize,
   second_out: usize,
+  begin: usize,
   length: usize,
   head_dim: usize,
   scale: f32,
 ): void {
   const scale_f32x4 = f32x4.splat(scale);
-  for (let done: usize = 0; done < length; done += PAGE) {
-    let key = page_of(table, done) + at;
-    let steps = key + code_bytes(head_dim) * 2;
-    for (let end = steps + min(PAGE, length - done) * 4; steps < end; steps += 16) {
+  first_out += begin * 4;
+  second_out += begin * 4;
+  while (begin < length) {
+    const slot = begin & (PAGE - 1);
+    const page = page_of(table, begin) + at;
+    let key = page + slot * head_dim * 2;
+    let steps = page + code_bytes(head_dim) * 2 + slot * 4;
+    const some = min(PAGE - slot, length - begin);
+    begin += some;
+    for (const end = steps + some * 4; steps < end; steps += 16) {
       let a0 = f32x4.splat(0),
         a1 = a0,
         b0 = a0,
@@ -227,11 +242,23 @@ function key_products(
   }
 }
 
-/** exp(s − max) / Σ, over `length` scores, each times the step of its value; what stands behind them is left undefined. */
-function softmax_in_place(scores: usize, table: usize, at: usize, length: usize, head_dim: usize): void {
-  const bytes = length << 2;
-  const end = scores + ((bytes + 15) & ~15);
-  for (let score = scores + bytes; score < end; score += 4) store<f32>(score, -Infinity);
+/**
+ * exp(s − max) / Σ, over the scores from `begin` to before `length`, each times the step of its value; what stands around
+ * them, up to whole vectors, is left undefined.
+ */
+function softmax_in_place(
+  scores: usize,
+  table: usize,
+  at: usize,
+  begin: usize,
+  length: usize,
+  head_dim: usize,
+): void {
+  const end = scores + ((length + 3) & ~3) * 4;
+  for (let score = scores + length * 4; score < end; score += 4) store<f32>(score, -Infinity);
+  for (let j = begin & ~3; j < begin; j++) store<f32>(scores + j * 4, -Infinity);
+  begin &= ~3;
+  scores += begin * 4;
   let max_f32x4 = v128.load(scores);
   for (let score = scores + 16; score < end; score += 16) max_f32x4 = f32x4.max(max_f32x4, v128.load(score));
   const top_f32x4 = f32x4.splat(max_lanes(max_f32x4));
@@ -242,16 +269,18 @@ function softmax_in_place(scores: usize, table: usize, at: usize, length: usize,
     sum_f32x4 = f32x4.add(sum_f32x4, e);
   }
   const factor_f32x4 = f32x4.splat(1 / sum_lanes(sum_f32x4));
-  for (let done: usize = 0; done < length; done += PAGE) {
-    let steps = page_of(table, done) + at + code_bytes(head_dim) * 2 + PAGE * 4;
-    for (const last = min(scores + PAGE * 4, end); scores < last; scores += 16) {
+  while (begin < length) {
+    const slot = begin & (PAGE - 1);
+    let steps = page_of(table, begin) + at + code_bytes(head_dim) * 2 + (PAGE + slot) * 4;
+    begin += PAGE - slot;
+    for (const last = min(scores + (PAGE - slot) * 4, end); scores < last; scores += 16) {
       v128.store(scores, f32x4.mul(f32x4.mul(v128.load(scores), factor_f32x4), v128.load(steps)));
       steps += 16;
     }
   }
 }
 
-/** out[head, d] = Σ_j p[head, j]·V[j, d] for up to 4 heads, 8 dims at a time. */
+/** out[head, d] = Σ_j p[head, j]·V[j, d], j from `begin` to before `length`, for up to 4 heads, 8 dims at a time. */
 function weigh_values(
   probs: usize,
   stride: usize,
@@ -259,6 +288,7 @@ function weigh_values(
   at: usize,
   out: usize,
   heads: usize,
+  begin: usize,
   length: usize,
   head_dim: usize,
 ): void {
@@ -273,10 +303,13 @@ function weigh_values(
       c1 = a0,
       e0 = a0,
       e1 = a0;
-    let p = probs;
-    for (let done: usize = 0; done < length; done += PAGE) {
-      let v = page_of(table, done) + at + d * 2;
-      for (let end = p + min(PAGE, length - done) * 4; p < end; p += 4) {
+    let p = probs + begin * 4;
+    for (let j = begin; j < length;) {
+      const slot = j & (PAGE - 1);
+      const some = min(PAGE - slot, length - j);
+      j += some;
+      let v = page_of(table, j - some) + at + slot * head_dim * 2 + d * 2;
+      for (let end = p + some * 4; p < end; p += 4) {
         const codes = v128.load(v);
         const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes));
         const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes));

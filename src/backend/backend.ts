@@ -15,8 +15,12 @@
  */
 import type { WeightType } from "../format/blocks.ts";
 import type { RowKernels } from "./fuse-kernels.ts";
+import type { CodebookKernels } from "./head-kernels.ts";
 import type { LawKernels } from "./law-kernels.ts";
+import type { LikelihoodKernels } from "./likelihood-kernels.ts";
 import type { RowMath } from "./row-math.ts";
+import type { ScreenKernels } from "./screen-kernels.ts";
+import type { WireKernels } from "./wire-kernels.ts";
 
 /** f32 values in the backend's memory. */
 export interface Floats {
@@ -91,7 +95,7 @@ export interface Backend {
   /** Bytes that a matrix will take. */
   matrixBytes(type: WeightType, rows: number, cols: number): number;
   matrix(type: WeightType, rows: number, cols: number): MatrixWriter;
-  /** `count` rows of W from `first` on, sharing its memory; both multiples of 4. Not to be freed. */
+  /** `count` rows of W from `first` on, sharing its memory; both multiples of 4, unless they are the last. Not to be freed. */
   rowsOf(weights: Matrix, first: number, count: number): Matrix;
   /** Bytes that a cache will take: whole pages. */
   kvBytes(shape: KvShape, capacity: number): number;
@@ -121,10 +125,14 @@ export interface Backend {
   rmsNorm(out: Floats, x: Floats, weight: Floats, size: number, count: number, epsilon: number): void;
   /** x[i] += y[i] */
   add(x: Floats, y: Floats, count: number): void;
+  /** x[i] *= factor, which is rounded to f32 */
+  scale(x: Floats, factor: number, count: number): void;
   /** x[c, i] += bias[i], for `columns` vectors of `size`. */
   addBias(x: Floats, bias: Floats, size: number, columns: number): void;
   /** out[i] = gate[i] · sigmoid(gate[i]) · up[i]. out may be gate. */
   swiglu(out: Floats, gate: Floats, up: Floats, count: number): void;
+  /** out[i] = gelu(gate[i]) · up[i], GELU in its form with tanh. out may be gate. */
+  geglu(out: Floats, gate: Floats, up: Floats, count: number): void;
   /**
    * Rotates x, (columns, heads, headDim), in place; column c stands at `position + c`.
    * @param table (positions, rotary), vectors `stride(rotary)` apart: per position rotary / 2 cosines, then as many sines.
@@ -157,12 +165,22 @@ export interface Backend {
     from: KvCache,
     place: { layer: number; source: number; position: number; columns: number },
   ): void;
-  /** Causal grouped-query attention of q, (columns, heads, headDim), at `position` and on, over one layer of the cache. */
+  /**
+   * Causal grouped-query attention of q, (columns, heads, headDim), at `position` and on, over one layer of the cache: of
+   * each column over the last `window` positions up to its own, 1 … 2^32 − 1. Default: over all.
+   */
   attention(
     out: Floats,
     q: Floats,
     cache: KvCache,
-    shape: { layer: number; position: number; columns: number; heads: number; scale: number },
+    shape: {
+      layer: number;
+      position: number;
+      columns: number;
+      heads: number;
+      scale: number;
+      window?: number;
+    },
   ): void;
   /** Lowest index among the largest of `count` values. NaN counts as −∞. */
   argmax(x: Floats, count: number): number | Promise<number>;
@@ -177,10 +195,18 @@ export interface Backend {
    * after this call outlive the questions.
    */
   lawKernels(x: Floats, vocab: number): LawKernels;
+  /** Likelihoods of rows that are never whole in this backend's memory; the same object each time. */
+  likelihoodKernels(): LikelihoodKernels;
   /** What verifiers do with rows, in this backend's memory; the same object each time. */
   rowMath(): RowMath;
   /** What fusions do with rows, in this backend's memory; the same object each time. */
   fuseKernels(): RowKernels<object>;
+  /** What heads do that look at all tokens cheaply and at few exactly, in this backend's memory; the same object each time. */
+  screenKernels(): ScreenKernels;
+  /** What encodes and decodes rows; the same object each time. */
+  wireKernels(): WireKernels;
+  /** What codebook heads do with scores, in this backend's memory. */
+  codebookKernels(): CodebookKernels;
 }
 
 /** Distance between vectors of n elements that stand in one buffer. */

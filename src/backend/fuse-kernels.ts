@@ -28,6 +28,7 @@ export interface Summary {
   readonly margin?: number;
   readonly probabilityDeviation?: number;
   readonly probabilityKurtosis?: number;
+  readonly probabilityEnergy?: number;
 }
 
 /** scale · z + offset. In `lin`, of a scale that is not above 0 and z = −∞ nothing. */
@@ -66,7 +67,7 @@ export interface MatchTargets {
 }
 
 /**
- * Rows that `take`, `lin`, `mix`, `scatter`, `project` and `gather` make belong to the caller, who gives them back with
+ * Rows that `take`, `lin`, `mix`, `scatter`, `project`, `gather` and `multiply` make belong to the caller, who gives them back with
  * `free`. Nothing else changes or frees one.
  */
 export interface RowKernels<R> {
@@ -97,6 +98,8 @@ export interface RowKernels<R> {
   ): R;
   /** z[ids[j]], −∞ where that is −1. */
   gather(row: R, ids: ArrayLike<number>): R;
+  /** z · factor, none negative; −∞ where z is. */
+  multiply(row: R, factors: ArrayLike<number>): R;
   /** The largest logit; −∞ if none is above. */
   top(row: R): number;
   summary(row: R, temperature: number, groups: ReadonlySet<SummaryGroup>): Summary;

@@ -1,7 +1,9 @@
 /**
  * attention: causal grouped-query attention over keys and values kept in 16 bits.
  *
- *     s[j]  =  scale · Σ_d q[d] · K[j, d]      p  =  softmax(s)      out[d]  =  Σ_j p[j] · V[j, d]      j = 0 … position
+ *     s[j]  =  scale · Σ_d q[d] · K[j, d]      p  =  softmax(s)      out[d]  =  Σ_j p[j] · V[j, d]
+ *
+ *     j = max(0, position + 1 − window) … position
  *
  * Head h reads the keys and values of head h / (heads / kvHeads), rounded down.
  *
@@ -194,41 +196,46 @@ export function attention(
   out: Float32Array,
   q: Float32Array,
   cache: HeldKvCache,
-  shape: { layer: number; position: number; columns: number; heads: number; scale: number },
+  shape: {
+    layer: number;
+    position: number;
+    columns: number;
+    heads: number;
+    scale: number;
+    window?: number;
+  },
 ): void {
-  const { layer, position, columns, heads, scale } = shape;
+  const { layer, position, columns, heads, scale, window = Infinity } = shape;
   const { headDim } = cache;
   const group = heads / cache.kvHeads;
   for (let kvHead = 0; kvHead < cache.kvHeads; kvHead++) {
     const keys = cache.decode("keys", layer, kvHead, position + columns);
     const values = cache.decode("values", layer, kvHead, position + columns);
     for (let column = 0; column < columns; column++) {
+      const length = position + column + 1;
+      const first = Math.max(0, length - window);
+      const [seenKeys, seenValues] = [keys, values].map((all) =>
+        all.subarray(first * headDim, length * headDim),
+      );
       for (let head = kvHead * group; head < (kvHead + 1) * group; head++) {
         const start = (column * heads + head) * headDim;
         const end = start + headDim;
-        attendOne(
-          out.subarray(start, end),
-          q.subarray(start, end),
-          keys,
-          values,
-          position + column + 1,
-          scale,
-        );
+        attendOne(out.subarray(start, end), q.subarray(start, end), seenKeys, seenValues, scale);
       }
     }
   }
 }
 
-/** One head of one position, over `length` keys and values. */
+/** One head of one position, over all of these keys and values. */
 function attendOne(
   out: Float32Array,
   q: Float32Array,
   keys: Float64Array,
   values: Float64Array,
-  length: number,
   scale: number,
 ): void {
   const dims = q.length;
+  const length = keys.length / dims;
   const weights = new Float64Array(length);
   let largest = -Infinity;
   for (let j = 0; j < length; j++) {

@@ -1,5 +1,5 @@
 import { expectLogits, type RowKernels } from "../fuse-kernels.ts";
-import { gather, lin, mix, project, scatter } from "./fuse/combine.ts";
+import { gather, lin, mix, multiply, project, scatter } from "./fuse/combine.ts";
 import { distance, rank, summary, top, topK, topP } from "./fuse/measure.ts";
 import { matchTargets, tilt } from "./fuse/tilt.ts";
 
@@ -17,6 +17,7 @@ export const referenceKernels: RowKernels<Float64Array> = {
   scatter,
   project,
   gather,
+  multiply,
   top,
   summary,
   topK,

@@ -18,16 +18,23 @@ import {
   type Top,
 } from "../backend.ts";
 import type { RowKernels } from "../fuse-kernels.ts";
+import type { CodebookKernels } from "../head-kernels.ts";
 import type { LawKernels } from "../law-kernels.ts";
+import type { LikelihoodKernels } from "../likelihood-kernels.ts";
 import type { RowMath } from "../row-math.ts";
+import type { ScreenKernels } from "../screen-kernels.ts";
+import { plainWireKernels, type WireKernels } from "../wire-kernels.ts";
 import { attention, HeldKvCache, kvBytes } from "./attention.ts";
+import { referenceCodebookKernels } from "./codebook.ts";
 import { referenceKernels } from "./fuse.ts";
 import { referenceLawKernels } from "./law.ts";
-import { add, addBias, rmsNorm, rope, swiglu } from "./layer.ts";
+import { add, addBias, geglu, rmsNorm, rope, scale, swiglu } from "./layer.ts";
+import { referenceLikelihoodKernels } from "./likelihood.ts";
 import { embed, HeldMatrix, HeldMatrixWriter, matmul, matrixBytes } from "./matmul.ts";
 import { HeldFloats, Memory, valuesOf } from "./memory.ts";
 import { argmax, logSumExp, softmax, top } from "./row.ts";
 import { referenceRowMath } from "./row-math.ts";
+import { createReferenceScreenKernels } from "./screen.ts";
 
 /** As much as the Wasm backend can address. */
 const DEFAULT_MAX_BYTES = 4 * 2 ** 30;
@@ -59,6 +66,7 @@ class ReferenceBackend implements Backend {
   readonly name = "reference";
   readonly build = null;
   readonly #memory: Memory;
+  #screenKernels: ScreenKernels | undefined;
 
   constructor(maxBytes: number) {
     this.#memory = new Memory(maxBytes);
@@ -165,12 +173,20 @@ class ReferenceBackend implements Backend {
     add(valuesOf(x, "x", count), valuesOf(y, "y", count), count);
   }
 
+  scale(x: Floats, factor: number, count: number): void {
+    scale(valuesOf(x, "x", count), factor, count);
+  }
+
   addBias(x: Floats, bias: Floats, size: number, columns: number): void {
     addBias(valuesOf(x, "x", extent(columns, size)), valuesOf(bias, "bias", size), size, columns);
   }
 
   swiglu(out: Floats, gate: Floats, up: Floats, count: number): void {
     swiglu(valuesOf(out, "out", count), valuesOf(gate, "gate", count), valuesOf(up, "up", count), count);
+  }
+
+  geglu(out: Floats, gate: Floats, up: Floats, count: number): void {
+    geglu(valuesOf(out, "out", count), valuesOf(gate, "gate", count), valuesOf(up, "up", count), count);
   }
 
   rope(x: Floats, table: Floats, shape: Parameters<Backend["rope"]>[2]): void {
@@ -227,8 +243,25 @@ class ReferenceBackend implements Backend {
     return referenceRowMath;
   }
 
+  likelihoodKernels(): LikelihoodKernels {
+    return referenceLikelihoodKernels;
+  }
+
   fuseKernels(): RowKernels<object> {
     return referenceKernels;
+  }
+
+  screenKernels(): ScreenKernels {
+    this.#screenKernels ??= createReferenceScreenKernels(this.#memory);
+    return this.#screenKernels;
+  }
+
+  wireKernels(): WireKernels {
+    return plainWireKernels;
+  }
+
+  codebookKernels(): CodebookKernels {
+    return referenceCodebookKernels(this.#memory);
   }
 
   softmax(out: Floats, x: Floats, count: number): void {

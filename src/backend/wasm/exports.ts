@@ -22,6 +22,36 @@ export interface Exports {
     columns: number,
   ): void;
 
+  codebook_snap(scores: number, count: number): void;
+  codebook_row(scores: number, codes: number, bias: number, out: number, vocab: number): void;
+
+  product_tables(codebook: number, x: number, subs: number, tables: number, work: number): void;
+  product_scan(
+    codes: number,
+    tables: number,
+    pairs: number,
+    tiles: number,
+    scales: number,
+    biases: number,
+    out: number,
+  ): void;
+  gather_tiles(tiles: number, bytes: number, indices: number, count: number, to: number): void;
+  raise(row: number, error: number, vocab: number, scale: number, slack: number): void;
+  list_above(row: number, vocab: number, bar: number, out: number, room: number): number;
+  list_racers(
+    row: number,
+    vocab: number,
+    top: number,
+    inverse: number,
+    score: number,
+    key0: number,
+    key1: number,
+    position: number,
+    follow: number,
+    out: number,
+    room: number,
+  ): number;
+
   rms_norm(x: number, weight: number, out: number, size: number, count: number, epsilon: number): void;
   rope(x: number, table: number, heads: number, headDim: number, rotary: number, halfSplit: number): void;
   store_kv(
@@ -54,15 +84,19 @@ export interface Exports {
     kvHeads: number,
     headDim: number,
     scale: number,
+    window: number,
   ): void;
   add(x: number, y: number, count: number): void;
+  scale(x: number, factor: number, count: number): void;
   swiglu(gate: number, up: number, out: number, count: number): void;
+  geglu(gate: number, up: number, out: number, count: number): void;
 
   argmax(row: number, vocab: number): number;
   log_sum_exp(row: number, vocab: number): number;
   softmax(row: number, out: number, vocab: number): void;
   top(row: number, vocab: number, count: number, out: number): number;
 
+  likelihood_add(row: number, count: number, state: number): number;
   law_range(row: number, vocab: number, law: number, out: number): number;
   law_buckets(row: number, vocab: number, law: number, most: number, scale: number, out: number): number;
   law_within(
@@ -140,7 +174,49 @@ export interface Exports {
   draw(row: number, vocab: number, goal: number): number;
   mass(row: number, vocab: number): number;
   tempered(row: number, out: number, vocab: number, inverse: number): number;
+
+  wire_to_halves(row: number, vocab: number, out: number): void;
+  wire_from_halves(halves: number, vocab: number, out: number): void;
+  wire_to_blocks(
+    row: number,
+    vocab: number,
+    bits: number,
+    clip: number,
+    scales: number,
+    minimums: number,
+    codes: number,
+  ): void;
+  wire_from_blocks(
+    scales: number,
+    minimums: number,
+    codes: number,
+    vocab: number,
+    bits: number,
+    out: number,
+  ): void;
+  wire_to_codes(
+    row: number,
+    vocab: number,
+    shift: number,
+    codebook: number,
+    stages: number,
+    count: number,
+    dim: number,
+    out: number,
+  ): void;
+  wire_from_codes(
+    codes: number,
+    vocab: number,
+    shift: number,
+    codebook: number,
+    stages: number,
+    count: number,
+    dim: number,
+    out: number,
+  ): void;
+  wire_total(row: number, vocab: number, top: number): number;
+  wire_list(row: number, vocab: number, bar: number, last: number, out: number): number;
 }
 
 /** What abi() must return. */
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;

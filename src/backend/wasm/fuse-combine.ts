@@ -1,4 +1,4 @@
-/** Calls of the kernels that combine rows: terms and bounds as tables in memory, as assembly/fuse/combine.ts reads them. */
+/** Calls of the kernels that combine rows: terms and bounds as tables in memory, as assembly/fuse/terms.ts and bounds.ts have them. */
 import type { Floor, ResolvedBound, Scaled } from "../fuse-kernels.ts";
 import type { Exports } from "./exports.ts";
 import { addressOf, type FuseRow, type FuseRows } from "./fuse-rows.ts";

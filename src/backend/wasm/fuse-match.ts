@@ -1,5 +1,5 @@
 /**
- * Calls of the kernels of assembly/fuse/match.ts. What matching starts from (the largest logits, the centre, both
+ * Calls of the kernels of assembly/fuse/match.ts and sweep.ts. What matching starts from (the largest logits, the centre, both
  * divergences) is summed once for three rows, and kept with the first of them.
  */
 import { log } from "../../math.ts";

@@ -110,6 +110,16 @@ export class WasmFuseKernels implements RowKernels<FuseRow> {
     });
   }
 
+  multiply(row: FuseRow, factors: ArrayLike<number>): FuseRow {
+    this.top(row);
+    return this.#make(row.length, (out) => {
+      const values = this.#rows.values(row);
+      for (let id = 0; id < out.length; id++) {
+        out[id] = values[id] === -Infinity ? -Infinity : values[id] * factors[id];
+      }
+    });
+  }
+
   top(row: FuseRow): number {
     const address = addressOf(row);
     if (row.top !== undefined && row.unread === null) return row.top;
@@ -237,14 +247,15 @@ export class WasmFuseKernels implements RowKernels<FuseRow> {
   }
 
   #probabilityMoments({ address, length, top }: FuseRow, inverse: number, sum: number): Partial<Summary> {
-    this.#kernels.probabilities(address, length, top!, inverse, sum, this.#scratch.of(16));
-    const [squares, fourths] = this.#numbers(2);
+    this.#kernels.probabilities(address, length, top!, inverse, sum, this.#scratch.of(24));
+    const [squares, fourths, excess] = this.#numbers(3);
     const variance = length > 1 ? Math.max(0, squares / (length - 1)) : 0;
     // Of equal probabilities rounding leaves something, which says nothing.
     const flat = variance <= 1e-30 / (length * length);
     return {
       probabilityDeviation: Math.sqrt(variance),
       probabilityKurtosis: flat ? 1 : fourths / length / (variance * variance),
+      probabilityEnergy: 2 * log(length + excess),
     };
   }
 

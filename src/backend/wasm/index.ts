@@ -5,22 +5,34 @@ import type { WeightType } from "../../format/blocks.ts";
 import type { Backend, Floats, KvCache, KvShape, Matrix, MatrixWriter, Top } from "../backend.ts";
 import { stride } from "../backend.ts";
 import type { RowKernels } from "../fuse-kernels.ts";
+import type { CodebookKernels } from "../head-kernels.ts";
 import type { LawKernels } from "../law-kernels.ts";
+import type { LikelihoodKernels } from "../likelihood-kernels.ts";
 import type { RowMath } from "../row-math.ts";
+import type { ScreenKernels } from "../screen-kernels.ts";
+import type { WireKernels } from "../wire-kernels.ts";
 import { Arena } from "./arena.ts";
+import { createWasmCodebookKernels } from "./codebook.ts";
 import type { Exports } from "./exports.ts";
 import { WasmFuseKernels } from "./fuse.ts";
 import { type Build, instantiate } from "./instantiate.ts";
 import { KvMemory, type WasmKvCache } from "./kv.ts";
 import { createWasmLawKernels, LAW_BYTES } from "./law.ts";
+import { createWasmLikelihoodKernels } from "./likelihood.ts";
 import { FORMAT_IDS, type PackedMatrix, PackingWriter, packedBytes } from "./matrix.ts";
 import { createWasmRowMath } from "./row-math.ts";
+import { Scratch } from "./scratch.ts";
+import { WasmScreenKernels } from "./screen.ts";
+import { WasmWireKernels } from "./wire.ts";
 
 /** Columns that one matmul call lays out at once: bounds the scratch memory, and fits the second-level cache. */
 const COLUMNS_AT_ONCE = 32;
 
 /** Of `top` for 4,096 tokens, and of the law kernels: such calls never move memory, so a view of the row outlives them. */
 const SAMPLING_BYTES = Math.max(4096 * 8, LAW_BYTES);
+
+/** The widest window of attention. */
+const ALL_POSITIONS = 2 ** 32 - 1;
 
 const MAX_BYTES = 4096 * 2 ** 20 - 65_536;
 
@@ -60,16 +72,21 @@ class WasmBackend implements Backend {
   readonly #kernels: Exports;
   readonly #arena: Arena;
   readonly #kv: KvMemory;
+  #likelihoodKernels: LikelihoodKernels | undefined;
   #rowMath: RowMath | undefined;
   #fuseKernels: RowKernels<object> | undefined;
+  #screenKernels: ScreenKernels | undefined;
+  #wireKernels: WireKernels | undefined;
+  #codebookKernels: CodebookKernels | undefined;
   /** Scratch for laid-out inputs and attention scores: grows to the largest need, is never zeroed. */
-  #scratch = { address: 0, bytes: 0 };
+  readonly #scratch: Scratch;
 
   constructor(kernels: Exports, build: Build, maxBytes: number) {
     this.#kernels = kernels;
     this.build = build;
     this.#arena = new Arena(kernels.memory, kernels.heap_base(), maxBytes);
     this.#kv = new KvMemory(kernels, this.#arena);
+    this.#scratch = new Scratch(kernels.memory, this.#arena);
   }
 
   get usedBytes(): number {
@@ -88,7 +105,7 @@ class WasmBackend implements Backend {
     const inputs = Object.values(FORMAT_IDS).map((id) =>
       this.#kernels.input_bytes(id, cols, COLUMNS_AT_ONCE),
     );
-    this.#scratchOf(Math.max(...inputs, scoreBytes(capacity), SAMPLING_BYTES));
+    this.#scratch.of(Math.max(...inputs, scoreBytes(capacity), SAMPLING_BYTES));
   }
 
   floats(length: number): WasmFloats {
@@ -167,7 +184,7 @@ class WasmBackend implements Backend {
       for (const { weights, out } of products) {
         const format = FORMAT_IDS[weights.type];
         if (weights.type !== prepared) {
-          input = this.#scratchOf(this.#kernels.input_bytes(format, cols, some));
+          input = this.#scratch.of(this.#kernels.input_bytes(format, cols, some));
           this.#kernels.prepare(format, address(x) + first * xStride, xStride, input, cols, some);
           prepared = weights.type;
         }
@@ -194,6 +211,10 @@ class WasmBackend implements Backend {
     this.#kernels.add(address(x), address(y), count);
   }
 
+  scale(x: Floats, factor: number, count: number): void {
+    this.#kernels.scale(address(x), factor, count);
+  }
+
   addBias(x: Floats, bias: Floats, size: number, columns: number): void {
     for (let column = 0; column < columns; column++) {
       this.#kernels.add(address(x) + column * stride(size) * 4, address(bias), size);
@@ -202,6 +223,10 @@ class WasmBackend implements Backend {
 
   swiglu(out: Floats, gate: Floats, up: Floats, count: number): void {
     this.#kernels.swiglu(address(gate), address(up), address(out), count);
+  }
+
+  geglu(out: Floats, gate: Floats, up: Floats, count: number): void {
+    this.#kernels.geglu(address(gate), address(up), address(out), count);
   }
 
   rope(x: Floats, table: Floats, shape: Parameters<Backend["rope"]>[2]): void {
@@ -247,12 +272,12 @@ class WasmBackend implements Backend {
 
   attention(out: Floats, q: Floats, cache: KvCache, shape: Parameters<Backend["attention"]>[3]): void {
     const { table, capacity, kvHeads, headDim } = cache as WasmKvCache;
-    const { layer, position, columns, heads, scale } = shape;
+    const { layer, position, columns, heads, scale, window = ALL_POSITIONS } = shape;
     this.#kernels.attention(
       address(q),
       table,
       address(out),
-      this.#scratchOf(scoreBytes(capacity)),
+      this.#scratch.of(scoreBytes(capacity)),
       layer,
       position,
       columns,
@@ -260,6 +285,7 @@ class WasmBackend implements Backend {
       kvHeads,
       headDim,
       scale,
+      window,
     );
   }
 
@@ -277,7 +303,7 @@ class WasmBackend implements Backend {
 
   top(x: Floats, vocab: number, count: number): Top {
     const most = Math.min(count, vocab);
-    const out = this.#scratchOf(most * 8);
+    const out = this.#scratch.of(most * 8);
     const found = this.#kernels.top(address(x), vocab, most, out);
     const pairs = new DataView(this.#kernels.memory.buffer, out, found * 8);
     const ids = Uint32Array.from({ length: found }, (_, i) => pairs.getUint32(i * 8, true));
@@ -285,10 +311,15 @@ class WasmBackend implements Backend {
   }
 
   lawKernels(x: Floats, vocab: number): LawKernels {
-    const scratch = () => this.#scratchOf(SAMPLING_BYTES);
+    const scratch = () => this.#scratch.of(SAMPLING_BYTES);
     // Now, as later calls must not move memory.
     scratch();
     return createWasmLawKernels(this.#kernels, address(x), vocab, scratch);
+  }
+
+  likelihoodKernels(): LikelihoodKernels {
+    this.#likelihoodKernels ??= createWasmLikelihoodKernels(this.#kernels, this.#arena, address);
+    return this.#likelihoodKernels;
   }
 
   rowMath(): RowMath {
@@ -301,12 +332,19 @@ class WasmBackend implements Backend {
     return this.#fuseKernels;
   }
 
-  #scratchOf(bytes: number): number {
-    if (bytes > this.#scratch.bytes) {
-      if (this.#scratch.bytes > 0) this.#arena.free(this.#scratch.address);
-      this.#scratch = { address: this.#arena.allocate(bytes), bytes };
-    }
-    return this.#scratch.address;
+  screenKernels(): ScreenKernels {
+    this.#screenKernels ??= new WasmScreenKernels(this.#kernels, this.#arena);
+    return this.#screenKernels;
+  }
+
+  wireKernels(): WireKernels {
+    this.#wireKernels ??= new WasmWireKernels(this.#kernels, this.#arena);
+    return this.#wireKernels;
+  }
+
+  codebookKernels(): CodebookKernels {
+    this.#codebookKernels ??= createWasmCodebookKernels(this.#kernels, this.#arena, address);
+    return this.#codebookKernels;
   }
 }
 

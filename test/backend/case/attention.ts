@@ -108,6 +108,62 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
       }
     });
 
+    test.each(SHAPES)("$heads heads over $kvHeads of $headDim, in a window", async (shape) => {
+      const backend = await create();
+      const { keys, values, queries } = randomSequence(createRandom(6), shape, CAPACITY);
+      const cache = open(backend, shape, CAPACITY);
+      store(backend, cache, keys, values, 0, CAPACITY);
+      const scale = 1 / Math.sqrt(shape.headDim);
+      for (const window of [1, 2, 3, 4, 5, 17, 63, 64, 65, 130]) {
+        for (const position of POSITIONS) {
+          const found = await attend(backend, cache, queries, shape, position, 1, scale, window);
+          const { expected, scales } = formula(shape, keys, values, queries, position, scale, window);
+          const context = `window ${window}, position ${position}`;
+          expectClose(found, expected, (i) => tolerance.attention * scales[i], context);
+        }
+      }
+    });
+
+    test("a window that everything is in has the bits of none", async () => {
+      const backend = await create();
+      const shape = { heads: 3, kvHeads: 1, headDim: 16 };
+      const { keys, values, queries } = randomSequence(createRandom(7), shape, 70);
+      const cache = open(backend, shape, 70);
+      store(backend, cache, keys, values, 0, 70);
+      const expected = await attend(backend, cache, queries, shape, 60, 10, 0.25);
+      for (const window of [70, 71, 4096, 2 ** 32 - 1]) {
+        expectSame(await attend(backend, cache, queries, shape, 60, 10, 0.25, window), expected, `${window}`);
+      }
+    });
+
+    test("nothing before a window is looked at, not even a NaN", async () => {
+      const backend = await create();
+      const shape = { heads: 5, kvHeads: 1, headDim: 16 };
+      const length = 150;
+      const { keys, values, queries } = randomSequence(createRandom(8), shape, length);
+      const [size, window] = [80, 9];
+      const clean = open(backend, shape, length);
+      store(backend, clean, keys, values, 0, length);
+      for (const position of [9, 10, 11, 12, 63, 64, 65, 72, 73, 140]) {
+        const first = position + 1 - window;
+        const spoilt = open(backend, shape, length);
+        const [badKeys, badValues] = [keys, values].map((all) =>
+          all.map((value, i) => (i < first * 16 ? NaN : value)),
+        );
+        store(backend, spoilt, badKeys, badValues, 0, length);
+        const found = await attend(backend, spoilt, queries, shape, position, 1, 0.25, window);
+        const expected = await attend(backend, clean, queries, shape, position, 1, 0.25, window);
+        expectSame(found, expected, `position ${position}`);
+        expect(found.every(Number.isFinite)).toBe(true);
+        // The first position that is looked at does count.
+        badValues.set(values.subarray(first * 16));
+        badValues.fill(NaN, first * 16, first * 16 + 16);
+        store(backend, spoilt, keys, badValues, 0, length);
+        const withBad = await attend(backend, spoilt, queries, shape, position, 1, 0.25, window);
+        expectSame(withBad, new Float32Array(size).fill(NaN), `position ${position}, the first`);
+      }
+    });
+
     test("weighs equal keys equally", async () => {
       const backend = await create();
       const shape = { heads: 3, kvHeads: 1, headDim: 16 };
@@ -150,21 +206,24 @@ export function attentionCases(create: CreateBackend, tolerance: Tolerance): voi
         const { keys, values, queries } = randomSequence(createRandom(3), shape, length);
         const size = shape.heads * shape.headDim;
         const scale = 0.3;
-        const run = async (chunks: readonly number[]) => {
+        const run = async (chunks: readonly number[], window?: number) => {
           const cache = open(backend, shape, length);
           const rows = new Float32Array(length * size);
           let position = 0;
           for (const columns of chunks) {
             store(backend, cache, keys, values, position, columns);
-            rows.set(await attend(backend, cache, queries, shape, position, columns, scale), position * size);
+            const some = await attend(backend, cache, queries, shape, position, columns, scale, window);
+            rows.set(some, position * size);
             position += columns;
           }
           expect(position).toBe(length);
           return rows;
         };
-        const oneByOne = await run(new Array(length).fill(1));
-        for (const chunks of [[45], [1, 44], [7, 5, 33], [16, 16, 13], [2, 3, 4, 6, 30]]) {
-          expectSame(await run(chunks), oneByOne, `chunks ${chunks}`);
+        for (const window of [undefined, 11]) {
+          const oneByOne = await run(new Array(length).fill(1), window);
+          for (const chunks of [[45], [1, 44], [7, 5, 33], [16, 16, 13], [2, 3, 4, 6, 30]]) {
+            expectSame(await run(chunks, window), oneByOne, `chunks ${chunks}, window ${window}`);
+          }
         }
       },
     );
@@ -262,11 +321,12 @@ async function attend(
   position: number,
   columns: number,
   scale: number,
+  window?: number,
 ): Promise<Float32Array> {
   const size = heads * headDim;
   const q = load(backend, queries.subarray(position * size, (position + columns) * size));
   const out = guarded(backend, columns * size);
-  backend.attention(out.floats, q, cache, { layer: LAYER, position, columns, heads, scale });
+  backend.attention(out.floats, q, cache, { layer: LAYER, position, columns, heads, scale, window });
   backend.free(q);
   return await out.read();
 }
@@ -279,6 +339,7 @@ function formula(
   queries: Float32Array,
   position: number,
   scale: number,
+  window = Infinity,
 ) {
   const [k, v] = [rounded(keys, headDim), rounded(values, headDim)];
   const expected = new Float64Array(heads * headDim);
@@ -288,7 +349,8 @@ function formula(
     const q = queries.subarray((position * heads + head) * headDim);
     const at = (j: number) => (j * kvHeads + kvHead) * headDim;
     const scores: number[] = [];
-    for (let j = 0; j <= position; j++) {
+    const first = Math.max(0, position + 1 - window);
+    for (let j = first; j <= position; j++) {
       let score = 0;
       for (let d = 0; d < headDim; d++) score += q[d] * k[at(j) + d];
       scores.push(score * scale);
@@ -296,9 +358,9 @@ function formula(
     const largest = Math.max(...scores);
     const weights = scores.map((score) => Math.exp(score - largest));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
-    for (let j = 0; j <= position; j++) {
+    for (let j = first; j <= position; j++) {
       for (let d = 0; d < headDim; d++) {
-        const term = (weights[j] / total) * v[at(j) + d];
+        const term = (weights[j - first] / total) * v[at(j) + d];
         expected[head * headDim + d] += term;
         scales[head * headDim + d] += Math.abs(term);
       }

@@ -1,4 +1,4 @@
-/** The steps between the matmuls: rmsNorm, add, addBias, swiglu, rope. */
+/** The steps between the matmuls: rmsNorm, add, addBias, scale, swiglu, geglu, rope. */
 import { describe, expect, test } from "vitest";
 import { type Backend, type RopePairs, stride } from "../../../src/backend/backend.ts";
 import type { CreateBackend, Tolerance } from "../../backend.case.ts";
@@ -193,6 +193,89 @@ export function layerCases(create: CreateBackend, tolerance: Tolerance): void {
       const gate = Float32Array.from([...gates, ...gates.map((g) => -g), Infinity, NaN]);
       for (const scale of [1, -3, 1e-6, 0]) await check(gate, new Float32Array(gate.length).fill(scale));
     });
+  });
+
+  describe("geglu", () => {
+    const check = async (gate: Float32Array, up: Float32Array) => {
+      const backend = await create();
+      const [length, context] = [gate.length, `length ${gate.length}`];
+      const out = guarded(backend, length);
+      const gateFloats = load(backend, gate);
+      const upFloats = load(backend, up);
+      backend.geglu(out.floats, gateFloats, upFloats, length);
+      const found = await out.read();
+      const exponent = (g: number) => 2 * Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3);
+      const expected = Float64Array.from(gate, (g, i) => (g / (1 + Math.exp(-exponent(g)))) * up[i]);
+      // Above 0 the exponent's error counts for little; below, as it is, until the result is as good as 0.
+      const allowed = (i: number) => {
+        const z = exponent(gate[i]);
+        const ofExponent = z > 0 ? 1 : Math.min(-z, 90);
+        return (
+          (tolerance.swiglu + tolerance.gelu * ofExponent) * Math.abs(expected[i]) +
+          1e-38 * Math.abs(gate[i] * up[i]) +
+          2 ** -148 * Math.abs(up[i])
+        );
+      };
+      expectClose(found, expected, allowed, context);
+      // By the definition, which cancels below 0.
+      found.forEach((value, i) => {
+        const g = gate[i];
+        const defined = 0.5 * g * (1 + Math.tanh(exponent(g) / 2)) * up[i];
+        const close = 1e-6 * Math.abs(g * up[i]) + 2 ** -148 * (1 + Math.abs(up[i]));
+        if (Math.abs(g) < 1e3) expect(Math.abs(value - defined)).toBeLessThanOrEqual(close);
+      });
+
+      const inPlace = guarded(backend, length, gate);
+      backend.geglu(inPlace.floats, inPlace.floats, upFloats, length);
+      expectSame(await inPlace.read(), found, `${context}, in place`);
+    };
+
+    test("at every length", async () => {
+      for (const length of [0, ...LENGTHS, LONG]) {
+        const random = createRandom(length);
+        const values = (scale: number) => Float32Array.from({ length }, () => random.normal() * scale);
+        await check(values(3), values(2));
+      }
+    });
+
+    test("where it is 0 or its argument, and at the ends of the range", async () => {
+      const gates = [0, -0, 1e-45, 1e-40, 1e-8, 0.5, 1, 3, 5, 7, 9.9, 10, 10.1, 11, 12, 20, 1e3, 1e10, 1e30];
+      const gate = Float32Array.from([...gates, ...gates.map((g) => -g), Infinity, NaN]);
+      for (const scale of [1, -3, 1e-6, 0]) await check(gate, new Float32Array(gate.length).fill(scale));
+    });
+
+    test("gives the numbers of a table", async () => {
+      const backend = await create();
+      const out = guarded(backend, 4);
+      backend.geglu(
+        out.floats,
+        load(backend, Float32Array.of(-2, -1, 1, 2)),
+        load(backend, Float32Array.of(1, 1, 1, 1)),
+        4,
+      );
+      const found = await out.read();
+      [-0.0454023, -0.158808, 0.841192, 1.9545977].forEach((value, i) => {
+        expect(found[i]).toBeCloseTo(value, 6);
+      });
+    });
+  });
+
+  test("scale multiplies once, exactly, at every length", async () => {
+    const backend = await create();
+    for (const length of [0, ...LENGTHS]) {
+      const random = createRandom(length);
+      const x = Float32Array.from({ length }, () => random.normal() * 1e3);
+      for (const factor of [0, 1, -0.1, Math.sqrt(640), 1e38]) {
+        const out = guarded(backend, length, x);
+        backend.scale(out.floats, factor, length);
+        const rounded = Math.fround(factor);
+        expectSame(
+          await out.read(),
+          x.map((value) => value * rounded),
+          `length ${length}, factor ${factor}`,
+        );
+      }
+    }
   });
 
   describe.each<RopePairs>(["interleaved", "half-split"])("rope, %s", (pairs) => {

@@ -1,5 +1,6 @@
 /** One pass over every operation, for comparing the bits of two backends. */
 import { type Backend, stride } from "../../../src/backend/backend.ts";
+import { productShape } from "../../../src/backend/screen-kernels.ts";
 import { seededRandom } from "../../../src/decoding/verify/random.ts";
 import { WEIGHT_TYPES } from "../../../src/format/blocks.ts";
 import { createRandom } from "../../support/random.ts";
@@ -42,6 +43,9 @@ export async function runWorkload(backend: Backend): Promise<Map<string, Float32
   await keep("add", x);
   backend.swiglu(x, x, load(backend, normal(1024, 20)), 1024);
   await keep("swiglu", x);
+  backend.scale(x, 1.7, 1024);
+  backend.geglu(x, x, load(backend, normal(1024, 20)), 1024);
+  await keep("geglu", x);
   for (const pairs of ["interleaved", "half-split"] as const) {
     const shape = { position: 1, columns: 4, heads: 4, headDim: 64, rotary: 32, pairs };
     backend.rope(x, load(backend, normal(5 * 32)), shape);
@@ -54,6 +58,9 @@ export async function runWorkload(backend: Backend): Promise<Map<string, Float32
   const attended = backend.floats(1024);
   backend.attention(attended, x, cache, { layer: 1, position: 46, columns: 4, heads: 4, scale: 0.125 });
   await keep("attention", attended);
+  const windowed = { layer: 1, position: 46, columns: 4, heads: 4, scale: 0.125, window: 19 };
+  backend.attention(attended, x, cache, windowed);
+  await keep("attention in a window", attended);
 
   const row = load(backend, normal(32_003, 8));
   results.set("argmax", Float32Array.of(await backend.argmax(row, 32_003)));
@@ -73,6 +80,26 @@ export async function runWorkload(backend: Backend): Promise<Map<string, Float32
   results.set("contest", Float32Array.of(contest?.total ?? NaN, ...(contest?.tokens ?? [])));
   backend.softmax(row, row, 32_003);
   await keep("softmax", row);
+
+  const screen = backend.screenKernels();
+  const [vocab, hidden] = [1000, 64];
+  const codes = screen.productCodes({
+    vocab,
+    hidden,
+    codes: Uint8Array.from({ length: productShape(vocab, hidden).codes }, () => random.below(256)),
+    codebook: normal(hidden * 16),
+    scales: Uint16Array.from({ length: vocab }, () => random.below(0x7c00)),
+    biases: Uint16Array.from({ length: vocab }, () => 0x8000 | random.below(0x7c00)),
+  });
+  const productRow = backend.floats(1008);
+  screen.productLogits(load(backend, normal(hidden)), codes, productRow);
+  await keep("productLogits", productRow);
+  const places = Array.from({ length: 20 }, (_, position) => position);
+  const bars = places.map((position) => ({ temperature: 0.8, top: 0, score: 0.04, seed: 3, position }));
+  results.set(
+    "racer",
+    Float32Array.from(bars, (bar) => screen.racer(row, 32_003, bar)),
+  );
 
   const math = backend.rowMath();
   const [p, q] = [1, 0.7].map((temperature) => math.tempered(normal(32_003, 4), temperature));

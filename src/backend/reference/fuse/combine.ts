@@ -75,3 +75,7 @@ export function project(
 export function gather(row: F64, ids: ArrayLike<number>): F64 {
   return Float64Array.from(ids, (id) => (id < 0 ? -Infinity : row[id]));
 }
+
+export function multiply(row: F64, factors: ArrayLike<number>): F64 {
+  return row.map((z, id) => (z === -Infinity ? z : z * factors[id]));
+}

@@ -80,7 +80,9 @@ function probabilityMoments(row: F64, temperature: number, top: number): Partial
   const count = row.length;
   let squares = 0;
   let fourths = 0;
+  let weights = 0;
   for (const e of probabilities) {
+    weights += exp(e / sum / 2);
     const square = (e / sum - 1 / count) * (e / sum - 1 / count);
     squares += square;
     fourths += square * square;
@@ -91,6 +93,7 @@ function probabilityMoments(row: F64, temperature: number, top: number): Partial
   return {
     probabilityDeviation: Math.sqrt(variance),
     probabilityKurtosis: flat ? 1 : fourths / count / (variance * variance),
+    probabilityEnergy: 2 * log(weights),
   };
 }
 
