@@ -33,6 +33,7 @@ export type { Verdict, VerifyRequest } from "./decoding/verify/types.ts";
 export { verify } from "./decoding/verify/verify.ts";
 export { type FuseOptions, fuse } from "./engine/fuse.ts";
 export { bridgeText } from "./engine/fused-bridge.ts";
+export { conceptRow, transitionGraph } from "./engine/fused-concept.ts";
 export { type FuseModelsOptions, fuseModels } from "./engine/fused-model.ts";
 export { type KernelModules, type LoadOptions, loadModel } from "./engine/load-model.ts";
 export type {
@@ -53,5 +54,18 @@ export type { Rows, Session, SessionOptions, Source } from "./engine/source.ts";
 export { UnsupportedError } from "./errors.ts";
 export { type ByteInput, ByteReader } from "./format/bytes.ts";
 export { readGguf } from "./format/gguf.ts";
+export {
+  type Codebook,
+  type DecodedRows,
+  decodeRow,
+  decodeRows,
+  type EncodedRow,
+  type EncodingSpec,
+  encodeRow,
+  encodeRows,
+  ROWS_MEDIA_TYPE,
+  type RowEncoding,
+  trainCodebook,
+} from "./format/wire/index.ts";
 export type { ChatMessage } from "./model/chat-template.ts";
 export type { Tokenizer } from "./model/tokenizer.ts";

@@ -3,6 +3,7 @@
  */
 
 import type { Row } from "../backend/row-math.ts";
+import type { EncodedRow } from "../format/wire/index.ts";
 
 export type { Row };
 
@@ -14,8 +15,10 @@ export interface RowSet {
   /**
    * Called once at most for each index, and only for rows that are needed, so a row may be computed here. What it gives
    * must stay as it is until `verify` returns; a view of a backend's memory, which growth detaches, is best made here.
+   *
+   * An encoded row, format/wire, stands for the softmax of its logits: who drafted must have drawn from just that.
    */
-  row(index: number): Row;
+  row(index: number): Row | EncodedRow;
 }
 
 /**

@@ -16,6 +16,7 @@
  */
 import { expectInteger } from "../errors.ts";
 import { Fingerprint } from "../format/fingerprint.ts";
+import { type EncodedRow, logitsOf } from "../format/wire/index.ts";
 import { log } from "../math.ts";
 import { Candidates, type Row } from "./pipeline/candidates.ts";
 import {
@@ -131,11 +132,11 @@ export class Pipeline {
   /**
    * The law of the next token.
    *
-   * @param row (vocab) logits; not changed.
+   * @param row (vocab) logits, encoded or not; not changed.
    * @throws {RangeError} If nothing of the row is left.
    */
-  distribution(row: Row, context: SamplingContext): Distribution {
-    return normalize(this.#run(row, context, null));
+  distribution(row: Row | EncodedRow, context: SamplingContext): Distribution {
+    return normalize(this.#run(logitsOf(row), context, null));
   }
 
   /**
@@ -144,9 +145,9 @@ export class Pipeline {
    * @param top How many of the most likely tokens to tell, with their log-probabilities.
    * @throws {RangeError} If nothing of the row is left.
    */
-  sample(row: Row, context: SamplingContext, top = 0): Choice {
+  sample(row: Row | EncodedRow, context: SamplingContext, top = 0): Choice {
     expectInteger("top", top, 0, 2 ** 31 - 1);
-    const candidates = this.#run(row, context, top);
+    const candidates = this.#run(logitsOf(row), context, top);
     const { ids, count } = candidates;
     const weights = candidates.weights();
     const total = candidates.total();

@@ -155,6 +155,7 @@ const PASSES: ReadonlySet<Instruction["op"]> = new Set<Instruction["op"]>([
   "scatter",
   "project",
   "gather",
+  "multiply",
   "summary",
   "match",
   "topK",

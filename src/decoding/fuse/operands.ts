@@ -24,6 +24,7 @@ export function operandsOf(instruction: Instruction): Operands {
     case "project":
       return { all: [instruction.row, instruction.partition], rows: [instruction.row] };
     case "gather":
+    case "multiply":
     case "topK":
     case "nth":
     case "summary":
@@ -47,7 +48,7 @@ export function operandsOf(instruction: Instruction): Operands {
     case "distance":
       return { all: [instruction.a, instruction.b], rows: [instruction.a, instruction.b] };
     case "smooth":
-      return { all: [instruction.value], rows: [] };
+      return { all: [instruction.value, instruction.rate], rows: [] };
     case "alpha":
       return { all: [instruction.match], rows: [] };
     case "draw":

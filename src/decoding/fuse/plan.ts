@@ -5,7 +5,7 @@
  *     lin      z = Σ wᵢ·zᵢ                                         { lin: [{ source: "a" }, { source: "b", weight: -1 }] }
  *     mix      ln Σ wᵢ·pᵢ, or one of the rows, drawn by weight     { mix: [{ source: "a", weight: 0.7 }, { source: "b", weight: 0.3 }] }
  *     route    one of several rows, chosen by a number             { route: [{ source: "a" }, { source: "b" }], by: value }
- *     map      a row in another vocabulary                         { map: { source: "b" }, through: "table" }
+ *     map      a row through a table: in another vocabulary, or token by token    { map: { source: "b" }, through: "table" }
  *     table    a constant row: bias, prior, token graph            { table: "graph" }
  *
  * Each of these may have a `temperature`, a `support` and a `norm`, applied in this order. Weights and routes are
@@ -42,6 +42,7 @@ export const STATISTICS = [
   "squareEntropy",
   "probabilityDeviation",
   "probabilityKurtosis",
+  "probabilityEnergy",
 ] as const;
 /**
  *     vocab                   tokens of the row
@@ -53,6 +54,7 @@ export const STATISTICS = [
  *     squareEntropy           entropy of p² / Σ p²
  *     probabilityDeviation    of the p, unbiased
  *     probabilityKurtosis     mean(((p − mean) / deviation)⁴), deviation unbiased; 1 if all are equal
+ *     probabilityEnergy       2·ln Σ exp(p / 2)
  */
 export type StatisticName = (typeof STATISTICS)[number];
 
@@ -109,8 +111,11 @@ export type Value =
   | { readonly input: string; readonly at?: number }
   /** By the tokens of output so far: that of the last pair [step, value] whose step is reached. */
   | { readonly schedule: readonly (readonly [number, number])[] }
-  /** m ← m + rate·(value − m), beginning with the first value. Rate 0 keeps the first. The one value with memory. */
-  | { readonly smooth: Value; readonly rate: number }
+  /**
+   * m ← m + rate·(value − m), beginning with the first value; rate from 0 to 1, a computed one is clamped. Where it is 0,
+   * m stays, and nothing is computed for a value. The one value with memory.
+   */
+  | { readonly smooth: Value; readonly rate: Value }
   /** α of expert `at`, by matching divergences; see match.ts. */
   | { readonly match: Match; readonly at?: number };
 
@@ -193,13 +198,15 @@ export type Table = (
   | ({ readonly kind: "projection"; readonly vocab: number; readonly to?: string } & SparseRows)
   /** z'[j] = z[ids[j]], −∞ where that is −1. */
   | { readonly kind: "gather"; readonly ids: ArrayLike<number>; readonly to?: string }
+  /** z'[j] = values[j]·z[j], −∞ where z is; none negative. Of one vocabulary, hence without `to`. */
+  | { readonly kind: "factors"; readonly values: ArrayLike<number> }
   | { readonly kind: "given"; readonly like: TableKind; readonly to?: string }
 ) & {
   /** Vocabulary of the row it makes, or that it maps from. Default "". */
   readonly vocabulary?: string;
 };
 
-export const TABLE_KINDS = ["dense", "sparse", "graph", "projection", "gather"] as const;
+export const TABLE_KINDS = ["dense", "sparse", "graph", "projection", "gather", "factors"] as const;
 export type TableKind = (typeof TABLE_KINDS)[number];
 
 export interface Declarations {

@@ -49,6 +49,7 @@ export type RowInstruction =
       readonly table: string;
     }
   | { readonly op: "gather"; readonly row: Id; readonly table: string }
+  | { readonly op: "multiply"; readonly row: Id; readonly table: string }
   | { readonly op: "route"; readonly by: Id; readonly rows: readonly Id[] };
 
 /** A place in the order of a row: tokens above `floor` are in, and of those at it the ones up to `last`. */
@@ -81,7 +82,7 @@ export type NumberInstruction =
   | { readonly op: "distance"; readonly name: "kl" | "l1"; readonly a: Id; readonly b: Id }
   | { readonly op: "input"; readonly name: string; readonly at: number }
   | { readonly op: "schedule"; readonly points: readonly (readonly [number, number])[] }
-  | { readonly op: "smooth"; readonly value: Id; readonly rate: number; readonly slot: number }
+  | { readonly op: "smooth"; readonly value: Id; readonly rate: Id; readonly slot: number }
   | { readonly op: "alpha"; readonly match: Id; readonly at: number }
   /** Scale or offset of a norm. */
   | { readonly op: "norm"; readonly part: "scale" | "offset"; readonly norm: Norm; readonly summary: Id }
@@ -129,4 +130,10 @@ export interface Program {
 /** Kind of a table, whether it is in the plan or comes with the step. */
 export function kindOfTable(table: Table): TableKind {
   return table.kind === "given" ? table.like : table.kind;
+}
+
+/** Vocabulary that a table leads to. */
+export function targetOfTable(table: Table): string {
+  if (kindOfTable(table) === "factors") return table.vocabulary ?? "";
+  return ("to" in table ? table.to : undefined) ?? "";
 }

@@ -1,5 +1,6 @@
 /** Rows as they come: their shape is checked, and truncated ones are spread over the vocabulary. */
 import { expectNumber } from "../../errors.ts";
+import { type EncodedRow, logitsOf } from "../../format/wire/index.ts";
 import { log } from "../../math.ts";
 import { kindOf } from "../pipeline/fields.ts";
 import { LIMITS } from "./plan.ts";
@@ -16,8 +17,8 @@ export interface TruncatedRow {
   readonly vocab: number;
 }
 
-/** (vocab) logits, or what is known of them. */
-export type SourceRow = ArrayLike<number> | TruncatedRow;
+/** (vocab) logits, or what is known of them; encoded ones may be longer than the vocabulary, as plain ones may. */
+export type SourceRow = ArrayLike<number> | TruncatedRow | EncodedRow;
 
 export interface CheckedRow {
   /** (vocab) or more, which whoever reads them has yet to find to be logits. */
@@ -30,8 +31,9 @@ export interface CheckedRow {
 /**
  * @throws {TypeError | RangeError} If the row is none, or has not the length that the source says.
  */
-export function checkRow({ name, vocab: used, extra }: ProgramSource, row: SourceRow): CheckedRow {
+export function checkRow({ name, vocab: used, extra }: ProgramSource, given: SourceRow): CheckedRow {
   const path = `rows.${name}`;
+  const row = logitsOf(given, path);
   const what = `"${path}"`;
   if (typeof row === "object" && row !== null && "ids" in row) {
     if (extra > 0)

@@ -140,6 +140,7 @@ function compute<R>(results: Results<R>, id: Id): unknown {
     case "scatter":
     case "project":
     case "gather":
+    case "multiply":
     case "route": {
       const row = computeRow(results, instruction, id);
       return row === MISSING ? MISSING : results.own(row);

@@ -12,7 +12,7 @@
  * Sources: Gumbel 1954; Daliri, Musco, Suresh 2024, arXiv:2408.07978.
  */
 import { log } from "../../math.ts";
-import { noise, noiseWords } from "../../philox.ts";
+import { noise, noiseWords, STAGE } from "../../philox.ts";
 
 /** Of tokens that compete. */
 export interface Field {
@@ -31,12 +31,17 @@ const SLACK = 1 + 1e-12;
 
 const words = new Uint32Array(4);
 
-/** Index of the winner; −1 if nobody has a chance. */
-export function race({ ids, weights, count, total }: Field, seed: number, position: number): number {
+/** Index of the winner; −1 if nobody has a chance. @param stage Of the noise, where it is not tokens that race. */
+export function race(
+  { ids, weights, count, total }: Field,
+  seed: number,
+  position: number,
+  stage: number = STAGE.gumbel,
+): number {
   if (count === 0) return -1;
   // The favourite first: the bar is high from the start, and most others never reach it.
   const favourite = heaviest(weights, count);
-  let best = weights[favourite] / total / -log(noise(seed, position, ids[favourite]));
+  let best = weights[favourite] / total / -log(noise(seed, position, ids[favourite], stage));
   let winner = best > 0 ? favourite : -1;
   /** With a time of at least E, a weight below E · `par` cannot win. */
   let par = (best * total) / SLACK;
@@ -47,7 +52,7 @@ export function race({ ids, weights, count, total }: Field, seed: number, positi
     const token = ids[at];
     if (token >>> 2 !== group) {
       group = token >>> 2;
-      noiseWords(words, seed, position, group);
+      noiseWords(words, seed, position, group, stage);
     }
     const u = (words[token & 3] + 0.5) / 2 ** 32;
     if (weight < (1 - u) * par) continue;

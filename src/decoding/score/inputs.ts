@@ -1,11 +1,12 @@
 /** From what a caller sends to what scores are computed from. */
 import { expectInteger, expectNumber } from "../../errors.ts";
+import { type EncodedRow, logitsOf } from "../../format/wire/index.ts";
 import type { Row } from "../draft.ts";
 import { expectArray } from "../pipeline/fields.ts";
 import type { Inputs, Needs, Projection } from "./kind.ts";
 
 /** (vocab) logits; in JSON an array of numbers, with "-Infinity" for a token without a chance. */
-export type RowInput = Row | readonly (number | "-Infinity")[];
+export type RowInput = Row | EncodedRow | readonly (number | "-Infinity")[];
 
 export interface ScoreInput {
   /** What is judged: a student, a plan, a compressed head. Of "graph-on-logits" a list of rows, of "nan" a hidden state. */
@@ -112,8 +113,9 @@ function expectLogit(path: string, row: Row, token: number): void {
 }
 
 /** A row of JSON as a typed array; what is one already stays. */
-export function numbersOf(path: string, value: unknown): Row {
-  if (value === undefined) throw new TypeError(`"${path}" is needed by this score, got undefined`);
+export function numbersOf(path: string, given: unknown): Row {
+  if (given === undefined) throw new TypeError(`"${path}" is needed by this score, got undefined`);
+  const value = logitsOf(given, path);
   const isTyped = value instanceof Float32Array || value instanceof Float64Array;
   const row = isTyped
     ? value

@@ -1,22 +1,13 @@
 /**
- * log Σ e^(z/T) in one pass, and the negative log-likelihood with it, so that a row need never be in memory.
- *
- *     a, s  ←  a, s + e^((z − a)/T)              while z stays within reach of the anchor a, the first logit
- *     a, s  ←  z, s·e^((a − z)/T) + 1            where it would not: (z − a)/T > 32
- *     lse   =  a/T + ln s
- *
- * Token by token, not block by block: the value is the same, to the last bit, however the row is cut. One exp per token.
- * To move the anchor with every new maximum, as is usual, would multiply rounding errors along a row that ascends.
- * −∞ adds nothing.
+ * log Σ e^(z/T) in one pass, and the negative log-likelihood with it, so that a row need never be in memory. The sum is that
+ * of backend/reference/likelihood.ts: the same, to the last bit, however the row is cut.
  *
  * Sources: Milakov, Gimelshein 2018, arXiv:1805.02867; Wijmans et al. 2024, Cut Cross-Entropy, arXiv:2411.09009.
  */
+import { addLogits, type RunningSum } from "../../backend/reference/likelihood.ts";
 import { expectInteger, expectNumber } from "../../errors.ts";
 import { exp, log } from "../../math.ts";
 import type { Row } from "../draft.ts";
-
-/** How far above the anchor a logit may be, in units of T: e^32 is 8e13. */
-const REACH = 32;
 
 /**
  * The log-sum-exp of a row that comes in pieces.
@@ -33,8 +24,7 @@ export class OnlineLogSumExp {
   readonly temperature: number;
   #count = 0;
   #max = -Infinity;
-  #anchor = -Infinity;
-  #sum = 0;
+  readonly #running: RunningSum = { anchor: -Infinity, sum: 0 };
 
   constructor(temperature = 1) {
     this.temperature = expectNumber("temperature", temperature, 1e-3, 1e3);
@@ -52,17 +42,19 @@ export class OnlineLogSumExp {
 
   /** Σ e^((z − max)/T): from 1 to `count`, or 0 if nothing is above −∞. */
   get sum(): number {
-    return this.#sum === 0 ? 0 : this.#sum * exp((this.#anchor - this.#max) / this.temperature);
+    const { anchor, sum } = this.#running;
+    return sum === 0 ? 0 : sum * exp((anchor - this.#max) / this.temperature);
   }
 
   /** log Σ e^(z/T); −∞ of nothing. */
   get value(): number {
-    return this.#sum === 0 ? -Infinity : this.#anchor / this.temperature + log(this.#sum);
+    const { anchor, sum } = this.#running;
+    return sum === 0 ? -Infinity : anchor / this.temperature + log(sum);
   }
 
   /** −ln p of a token with this logit, once all are added. Never below 0. */
   nll(logit: number): number {
-    return Math.max(0, log(this.#sum) - (logit - this.#anchor) / this.temperature);
+    return nllOf(this.#running, logit, this.temperature);
   }
 
   /**
@@ -71,30 +63,19 @@ export class OnlineLogSumExp {
    * @throws {RangeError} If one is NaN or +∞; names its token. Nothing of the block is taken then.
    */
   add(block: ArrayLike<number>): void {
-    const { temperature } = this;
-    let max = this.#max;
-    let anchor = this.#anchor;
-    let sum = this.#sum;
-    for (let i = 0; i < block.length; i++) {
-      const z = block[i];
-      if (z === -Infinity) continue;
-      if (!(z < Infinity)) {
-        throw new RangeError(`Logits must be numbers below Infinity, got ${z} at token ${this.#count + i}`);
-      }
-      if (z > max) max = z;
-      const distance = (z - anchor) / temperature;
-      if (distance <= REACH) {
-        sum += exp(distance);
-      } else {
-        sum = sum * exp(-distance) + 1;
-        anchor = z;
-      }
+    const wrong = addLogits(this.#running, block, this.temperature);
+    if (wrong >= 0) {
+      const token = this.#count + wrong;
+      throw new RangeError(`Logits must be numbers below Infinity, got ${block[wrong]} at token ${token}`);
     }
-    this.#max = max;
-    this.#anchor = anchor;
-    this.#sum = sum;
+    for (let i = 0; i < block.length; i++) if (block[i] > this.#max) this.#max = block[i];
     this.#count += block.length;
   }
+}
+
+/** −ln p of a token with this logit, of a row with this sum. Never below 0. */
+export function nllOf({ anchor, sum }: Readonly<RunningSum>, logit: number, temperature = 1): number {
+  return Math.max(0, log(sum) - (logit - anchor) / temperature);
 }
 
 /** A head at one hidden state, which can give its row a block at a time. */

@@ -2,6 +2,7 @@
 
 import { referenceRowMath } from "../../backend/reference/row-math.ts";
 import { probability, type RowMath, type VerifyRandom, type Weights } from "../../backend/row-math.ts";
+import { decodeRow, type EncodedRow, isEncodedRow } from "../../format/wire/index.ts";
 import { STAGE } from "../../philox.ts";
 import type { DraftLaw, LawKind, Row, RowSet } from "../draft.ts";
 import { type DraftTree, ROOT } from "./tree.ts";
@@ -155,9 +156,15 @@ export function readWeights(math: RowMath, values: Row, index: number, name: str
   return weights;
 }
 
+/** What an encoded row stands for. */
+function lawOf(row: EncodedRow, path: string): Row {
+  return referenceRowMath.tempered(decodeRow(row, { path }), 1).values;
+}
+
 /** Row `index` without padding. */
 function readRow(rows: RowSet, index: number, name: string): Row {
-  const row = rows.row(index);
+  const given = rows.row(index);
+  const row = isEncodedRow(given) ? lawOf(given, `${name}[${index}]`) : given;
   if (!(row instanceof Float32Array || row instanceof Float64Array)) {
     throw new TypeError(
       `Row ${index} of "${name}" must be a Float32Array or Float64Array, got ${typeof row}`,

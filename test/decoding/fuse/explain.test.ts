@@ -9,7 +9,7 @@ import {
   fusePreset,
   type Plan,
 } from "../../../src/decoding/fuse.ts";
-import { createRandom, randomRow } from "./support.ts";
+import { createRandom, neededOptions, randomRow } from "./support.ts";
 
 const passes = (plan: Plan) => passesOf(compilePlan(plan));
 const operations = (plan: Plan) => passes(plan).map((pass) => pass.operations.map(({ op }) => op));
@@ -40,13 +40,9 @@ describe("explainPlan", () => {
     expect(operations(fusePreset("contrastive-logits"))).toEqual([["summary"], ["lin"]]);
     expect(operations(fusePreset("mixture"))).toEqual([["summary", "summary"], ["mix"]]);
     expect(operations(fusePreset("dlf"))).toEqual([["match"], ["lin"]]);
-    const counts = { counts: [1, 2] };
     for (const name of Object.keys(FUSE_PRESETS) as FusePresetName[]) {
-      const plan = fusePreset(
-        name,
-        (name === "margin" || name === "logit-adjustment" ? counts : {}) as object,
-      );
-      const most = { unite: 5, eva: 5, gac: 5, "x-token": 4, gedi: 5 }[name as string] ?? 3;
+      const plan = fusePreset(name, neededOptions(name));
+      const most = { unite: 5, eva: 7, gac: 5, "x-token": 4, gedi: 5 }[name as string] ?? 3;
       expect(passes(plan).length, name).toBeLessThanOrEqual(most);
     }
   });

@@ -5,8 +5,8 @@ import type { Floor, ResolvedBound, RowKernels, SummaryGroup } from "../../../sr
 import { referenceKernels } from "../../../src/backend/reference/fuse.ts";
 import { createRandom, type Random } from "../../support/random.ts";
 
-/** Around vectors and blocks, and as models have them; the last is no multiple of anything. */
-const SIZES = [1, 2, 3, 4, 5, 7, 17, 63, 64, 511, 512, 513, 1027, 8193, 262_139];
+/** Around vectors and blocks, and as models have them; the last but one is no multiple of anything. */
+const SIZES = [1, 2, 3, 4, 5, 7, 17, 63, 64, 511, 512, 513, 1027, 8193, 262_139, 262_144];
 
 const GROUPS: ReadonlySet<SummaryGroup> = new Set(["extremes", "moments", "partition", "probabilities"]);
 
@@ -69,6 +69,33 @@ export function testKernels(backend: Backend): void {
       }
     });
 
+    it("are added up alike, whether a term is missing elsewhere or not", () => {
+      if (vocab === 1) return;
+      const whole = Array.from({ length: 3 }, () =>
+        Float32Array.from({ length: vocab }, () => 3 * random.normal()),
+      );
+      const hole = random.below(vocab);
+      const holed = whole[2].map((z, id) => (id === hole ? -Infinity : z));
+      const add = (third: Float32Array, scale: number) => {
+        const three = [whole[0], whole[1], third].map((values) => kernels.take(values, vocab, "row"));
+        const sum = kernels.lin(
+          vocab,
+          three.map((row, i) => ({ row, scale: [1, 0.7, scale][i], offset: [0.3, -1, 2][i] })),
+          [],
+        );
+        const values = kernels.read(sum).slice();
+        for (const row of [...three, sum]) kernels.free(row);
+        return values;
+      };
+      for (const scale of [-0.7, 0.9]) {
+        const [plain, missing] = [add(whole[2], scale), add(holed, scale)];
+        const alone = scale > 0 ? -Infinity : whole[0][hole] + 0.7 * whole[1][hole] - 0.7;
+        expect(missing[hole] === alone || Math.abs(missing[hole] - alone) < 1e-5).toBe(true);
+        plain[hole] = missing[hole];
+        expect(missing).toEqual(plain);
+      }
+    });
+
     it("are cut by bounds", () => {
       const words = Uint32Array.from({ length: Math.ceil(vocab / 32) }, () => random.below(2 ** 32));
       words[0] |= 1;
@@ -122,6 +149,12 @@ export function testKernels(backend: Backend): void {
       );
       const from = Array.from({ length: 33 }, () => random.below(vocab + 1) - 1);
       check(kernels.gather(ours, from), referenceKernels.gather(theirs, from), () => 0);
+      const factors = Float64Array.from({ length: vocab }, () => 2 * random.uniform());
+      check(
+        kernels.multiply(ours, factors),
+        referenceKernels.multiply(theirs, factors),
+        (id) => ROUNDING * Math.abs(theirs[id] * factors[id]),
+      );
       const partition = referenceKernels.summary(theirs, 1, GROUPS).logPartition!;
       const offsets = Array.from({ length: vocab + 1 }, (_, i) => i * 2);
       const columns = Array.from({ length: vocab * 2 }, () => random.below(50));

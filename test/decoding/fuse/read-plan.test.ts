@@ -20,6 +20,8 @@ function nested(depth: number): object {
   return depth === 0 ? source : { lin: [nested(depth - 1)] };
 }
 
+import { neededOptions } from "./support.ts";
+
 describe("readPlan", () => {
   it("fills in defaults, sorts names, and leaves out what changes nothing", () => {
     const plan = readPlan({
@@ -59,8 +61,7 @@ describe("readPlan", () => {
 
   const presets = Object.keys(FUSE_PRESETS) as FusePresetName[];
   it.each(presets)("gives %s back as it was", (name) => {
-    const options = name === "margin" || name === "logit-adjustment" ? { counts: [1, 2] } : {};
-    const plan = fusePreset(name, options as object);
+    const plan = fusePreset(name, neededOptions(name));
     const again = readPlan(JSON.parse(JSON.stringify(plan)));
     expect(JSON.stringify(again)).toBe(JSON.stringify(plan));
     expect(planFingerprint(again)).toBe(planFingerprint(plan));
@@ -244,7 +245,7 @@ describe("readPlan", () => {
     ],
     [
       { sources: SOURCES, tables: { t: sparse }, map: source, through: "t" },
-      '"plan.through" must name a table of kind projection or gather, got "t" of kind sparse',
+      '"plan.through" must name a table of kind projection or gather or factors, got "t" of kind sparse',
     ],
     [
       { sources: SOURCES, tables: { t: { kind: "sparse", ids: [0, 1], values: [1] } }, source: "base" },
@@ -378,6 +379,7 @@ class Writer {
       sparse: { kind: "sparse", ids: [3, 1], values: [this.#number(), 2] },
       graph: { kind: "graph", offsets: [0, 1], ids: [1], values: [2] },
       gather: { kind: "gather", ids: [2, 1, 0, -1] },
+      factors: { kind: "factors", values: [0.5, 1, 0, this.#number()] },
       project: {
         kind: "projection",
         vocab: 4,
@@ -415,7 +417,7 @@ class Writer {
       () => ({ lin: [inner(), { table: this.#of("sparse", "graph"), norm: this.#of("raw", "maxnorm") }] }),
       () => ({ mix: this.#list(3, term), mode: this.#of("exact", "sampled") }),
       () => ({ route: [inner(), inner()], by: this.#value(2) }),
-      () => ({ map: inner(), through: this.#or(() => this.#of("gather", "project")) }),
+      () => ({ map: inner(), through: this.#or(() => this.#of("gather", "project", "factors")) }),
     ];
     return (depth > 0 ? this.#of(...words) : words[0])();
   }

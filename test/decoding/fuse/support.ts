@@ -1,5 +1,11 @@
 import { expect } from "vitest";
-import { evaluatePlan, type FuseContext, type Plan, type RowsByName } from "../../../src/decoding/fuse.ts";
+import {
+  evaluatePlan,
+  type FuseContext,
+  type FusePresetName,
+  type Plan,
+  type RowsByName,
+} from "../../../src/decoding/fuse.ts";
 import { createRandom, type Random } from "../../support/random.ts";
 
 /** Logits that are logarithms; the weights need not sum to 1. */
@@ -39,6 +45,12 @@ export const share = (...weights: number[]): number[] => {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   return weights.map((weight) => weight / total);
 };
+
+/** What presets cannot do without: numbers per class, of two classes. */
+export function neededOptions(name: FusePresetName): object {
+  if (name === "margin" || name === "logit-adjustment") return { counts: [1, 2] };
+  return name === "margin-calibration" ? { scales: [1, 2], shifts: [0, 1] } : {};
+}
 
 export function randomRow(random: Random, vocab: number, spread = 3): Float64Array {
   return Float64Array.from({ length: vocab }, () => random.normal() * spread);

@@ -4,6 +4,8 @@ import { describe, expect, it } from "vitest";
 import type { SummaryGroup } from "../../../src/backend/fuse-kernels.ts";
 import { createWasmBackend } from "../../../src/backend/wasm/index.ts";
 import type { Build } from "../../../src/backend/wasm/instantiate.ts";
+import { testDecisions } from "./decisions.case.ts";
+import { testDynamic } from "./dynamic.case.ts";
 import { testKernels } from "./kernels.case.ts";
 import { testRowMemory } from "./kernels-memory.case.ts";
 import { createRandom, randomRow } from "./support.ts";
@@ -26,6 +28,8 @@ for (const build of BUILDS) {
     if (!usable) return;
     const open = opener(build);
     testVectors(open().fuseKernels(), 1e-6);
+    testDynamic(open().fuseKernels(), 1e-6);
+    testDecisions(open().fuseKernels(), 1e-6);
     testKernels(open());
     testRowMemory(open);
   });
@@ -57,6 +61,10 @@ function resultsOf(build: Build): unknown[] {
     kernels.scatter(a, ids, [1, 2, 3, 4], 0.3),
     kernels.project({ row: a, scale: 1, offset: -9 }, 40, offsets, columns, columns),
     kernels.gather(a, ids),
+    kernels.multiply(
+      b,
+      Float64Array.from({ length: vocab }, (_, id) => id / vocab),
+    ),
   ];
   const groups = new Set<SummaryGroup>(["extremes", "moments", "partition", "probabilities"]);
   return [

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { RowMath } from "../../../src/backend/row-math.ts";
-import type { RowSet } from "../../../src/decoding/draft.ts";
+import type { Row, RowSet } from "../../../src/decoding/draft.ts";
 import { seededRandom } from "../../../src/decoding/verify/random.ts";
 import { type Policy, VERIFIERS, type VerifierName } from "../../../src/decoding/verify/registry.ts";
 import type { VerifyRequest } from "../../../src/decoding/verify/types.ts";
@@ -96,7 +96,7 @@ export function testAnyRequest(math: RowMath, runs: number): void {
         expect(Number.isInteger(id) && id >= 0 && id < VOCAB).toBe(true);
         const before = index === 0 ? -1 : accepted[index - 1];
         if (policy.verifier !== "match" && policy.verifier !== "greedy") {
-          expect(rows.row(before + 1)[id]).toBeGreaterThan(0);
+          expect((rows.row(before + 1) as Row)[id]).toBeGreaterThan(0);
         }
       });
     }

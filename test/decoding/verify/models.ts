@@ -1,7 +1,7 @@
 /** Small random models whose rows depend on the context, drafts drawn from them, and the laws to compare with. */
 
 import type { RowMath } from "../../../src/backend/row-math.ts";
-import type { Draft, RowSet } from "../../../src/decoding/draft.ts";
+import type { Draft, Row, RowSet } from "../../../src/decoding/draft.ts";
 import type { Policy } from "../../../src/decoding/verify/registry.ts";
 import type { Verdict, VerifyRequest } from "../../../src/decoding/verify/types.ts";
 import { verify } from "../../../src/decoding/verify/verify.ts";
@@ -151,7 +151,7 @@ export function playRound(setting: Setting, chance: Chance, committed: readonly 
   const tokens = draw(chance, draft, committed, setting.parents);
   const parents = setting.parents.slice(0, tokens.length);
   const proposals = rowsOf(claimed, committed, tokens, parents);
-  const scalars = tokens.map((token, node) => proposals.row(parents[node] + 1)[token]);
+  const scalars = tokens.map((token, node) => (proposals.row(parents[node] + 1) as Row)[token]);
   const drafted: Draft = {
     tokens,
     parents,

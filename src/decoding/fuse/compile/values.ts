@@ -43,12 +43,12 @@ function compileStatistic(compiler: Compiler, path: string, value: Statistic): I
       const what = value.stat === "rank" ? "rank" : "logit";
       const read = compiler.emit(path, { op: "token", what, row: view.row, token });
       if (value.stat !== "probability") return read;
-      const partition = compiler.statistic(path, view, "logPartition");
+      const partition = compiler.statistic(path, view.row, "logPartition");
       const log = compiler.emit(path, { op: "calculate", operation: "sub", operands: [read, partition] });
       return compiler.emit(path, { op: "calculate", operation: "exp", operands: [log] });
     }
     default:
-      return compiler.statistic(path, compiler.named(value.of), value.stat, value.temperature ?? 1);
+      return compiler.statistic(path, compiler.named(value.of).row, value.stat, value.temperature ?? 1);
   }
 }
 
@@ -59,7 +59,8 @@ function compileSmooth(
   { smooth, rate }: Extract<Value, { smooth: Value }>,
 ): Id {
   const value = compileValue(compiler, `${path}.smooth`, smooth);
-  return compiler.emit(path, { op: "smooth", value, rate, slot: compiler.memorySlot(path) });
+  const pace = compileValue(compiler, `${path}.rate`, rate);
+  return compiler.emit(path, { op: "smooth", value, rate: pace, slot: compiler.memorySlot(path) });
 }
 
 function compileMatch(compiler: Compiler, path: string, value: Extract<Value, { match: Match }>): Id {

@@ -4,12 +4,9 @@
  *     min-p               p ≥ 0.1·max p                                    Nguyen et al. 2024, arXiv:2407.01082
  *     lp-reg              the same with 0.02: the proxy of Lp-Reg          arXiv:2510.03222
  *     amu                 base + α·κ·zscore(helper), κ of the base's uncertainty        Tang et al. 2024, arXiv:2404.08958
- *     logit-adjustment    z − τ·ln prior, prior from counts of classes     Menon et al. 2021, arXiv:2007.07314
- *     margin              z + C / n^¼, the margins of LDAM given back     Cao et al. 2019, arXiv:1906.07413
  *     steer               W(h + a·v) = Wh + a·Wv: Wv is a row that is always the same
  *     logit-mask          bias by token, then allowed or forbidden ones
  */
-import { log } from "../../../math.ts";
 import type { Support, Value } from "../plan.ts";
 import { definePreset } from "./define.ts";
 
@@ -47,9 +44,15 @@ const UNCERTAINTIES = {
   top5: (of, power) => ({
     pow: [{ sub: [{ stat: "maxProbability", of }, nthProbability(of, 5)] }, -power],
   }),
+  energy: (of, power) => ({ pow: [{ stat: "probabilityEnergy", of }, -power] }),
+  /** The one that grows where the base is sure; as published. */
   deviation: (of) => ({ stat: "probabilityDeviation", of }),
   /** Kurtosis, over a constant that fits 1000 classes. */
   moment: (of, power) => ({ pow: [{ div: [{ stat: "probabilityKurtosis", of }, 250] }, -power] }),
+  /** The same at 1000 classes, and as strong at any other number of them: kurtosis grows with it. */
+  "relative-moment": (of, power) => ({
+    pow: [{ div: [{ mul: [4, { stat: "probabilityKurtosis", of }] }, { stat: "vocab", of }] }, -power],
+  }),
 } satisfies Record<string, (of: string, power: number) => Value>;
 
 export type Uncertainty = keyof typeof UNCERTAINTIES;
@@ -82,40 +85,6 @@ export const amu = definePreset(
     };
   },
 );
-
-/** `counts`: how often each class was seen, one per token, all above 0. */
-export const logitAdjustment = definePreset(
-  { source: "base", counts: [] as readonly number[], tau: 1 },
-  ({ source, counts, tau }) => {
-    const total = expectCounts(counts).reduce((sum, count) => sum + count, 0);
-    return {
-      sources: [source],
-      tables: { prior: { kind: "dense" as const, values: counts.map((count) => log(count / total)) } },
-      lin: [{ source }, { table: "prior", weight: -tau }],
-    };
-  },
-);
-
-/** The rarest class gets `largest`, the others less: training with margins took that much from the right class. */
-export const margin = definePreset(
-  { source: "base", counts: [] as readonly number[], largest: 0.5 },
-  ({ source, counts, largest }) => {
-    const shapes = expectCounts(counts).map((count) => 1 / Math.sqrt(Math.sqrt(count)));
-    const scale = shapes.reduce((most, shape) => Math.max(most, shape), 0);
-    return {
-      sources: [source],
-      tables: { margins: { kind: "dense" as const, values: shapes.map((shape) => shape / scale) } },
-      lin: [{ source }, { table: "margins", weight: largest }],
-    };
-  },
-);
-
-function expectCounts(counts: readonly number[]): readonly number[] {
-  const wrong = counts.findIndex((count) => !(count > 0 && count < Infinity));
-  if (counts.length === 0) throw new RangeError('"options.counts" must have a count per token, got none');
-  if (wrong >= 0) throw new RangeError(`"options.counts[${wrong}]" must be above 0, got ${counts[wrong]}`);
-  return counts;
-}
 
 /** `concept`: a source whose row is W·v, whatever the text. */
 export const steer = definePreset(

@@ -34,7 +34,7 @@ export const offsetUnlearning = definePreset(
   ({ base, unlearned, small, alpha }) => offset(base, unlearned, small, alpha),
 );
 
-/** `plausibility`: only tokens above this share of the base's most likely one; ties at it go. */
+/** `plausibility`: only tokens above this share of the most likely one of the source `judge`; ties at it go. */
 export const trimix = definePreset(
   {
     large: "large",
@@ -43,15 +43,19 @@ export const trimix = definePreset(
     alpha: 0.1,
     beta: 0.9,
     plausibility: null as number | null,
+    judge: null as string | null,
   },
-  ({ large, tuned, small, alpha, beta, plausibility }) => ({
+  ({ large, tuned, small, alpha, beta, plausibility, judge }) => ({
     sources: [large, tuned, small],
     lin: [
       { source: large, weight: alpha },
       { source: tuned, weight: beta },
       { source: small, weight: 1 - alpha - beta },
     ],
-    support: plausibility === null ? [] : [{ minP: plausibility, of: large, ties: "drop" } satisfies Support],
+    support:
+      plausibility === null
+        ? []
+        : [{ minP: plausibility, of: judge ?? large, ties: "drop" } satisfies Support],
   }),
 );
 

@@ -1,7 +1,8 @@
 /** Methods by name, with the constants of their papers. */
 import type { Plan } from "../plan.ts";
-import { amu, logitAdjustment, logitMask, lpReg, margin, minP, steer } from "./adjust.ts";
+import { amu, logitMask, lpReg, minP, steer } from "./adjust.ts";
 import { dexperts, offsetUnlearning, proxyTuning, trimix, uld } from "./arithmetic.ts";
+import { logitAdjustment, margin, marginCalibration } from "./calibrate.ts";
 import { fudge, gedi } from "./classifier.ts";
 import { alignDistil, cad, cfg, contrastive, contrastiveLogits } from "./contrast.ts";
 import type { Preset } from "./define.ts";
@@ -34,6 +35,7 @@ export const FUSE_PRESETS = {
   "logit-mask": logitMask,
   "lp-reg": lpReg,
   margin,
+  "margin-calibration": marginCalibration,
   "memory-decoder": memoryDecoder,
   "min-p": minP,
   mixture,

@@ -3,7 +3,7 @@
  *
  *     fusion-route      the expert with the largest routing number, plus the router's own row   arXiv:2601.05106
  *     co-llm            a column behind the row says whether to defer: σ(z) > η                 Shen et al. 2024, arXiv:2403.03870
- *     nudging           a tuned small model where the base is unsure: max p < 0.3               Fei et al. 2024, arXiv:2410.09300
+ *     nudging           a tuned small model where the base is unsure: max p < 0.3, by token or word    Fei et al. 2024, arXiv:2410.09300
  *     confidence-gate   a large model where a statistic of a small one passes a threshold
  *     early-exit        the first exit whose gate opens                                         JEI-DNN: Regol et al. 2023, arXiv:2310.09163
  *     mode-switch       the first token, one of two, by their margin and a bias                 after arXiv:2505.20101
@@ -32,13 +32,29 @@ export const coLlm = definePreset(
   }),
 );
 
+/**
+ * `words`: whole words of the tuned model, as in the paper. What it begins where the base is unsure it ends: until its best
+ * token begins a word, by the table "word-starts", (vocab) 1 or 0, which `fuseModels` makes.
+ */
 export const nudging = definePreset(
-  { base: "base", tuned: "tuned", threshold: 0.3 },
-  ({ base, tuned, threshold }) => ({
-    sources: [base, tuned],
-    route: [{ source: base }, { source: tuned }],
-    by: { less: [{ stat: "maxProbability" as const, of: base }, threshold] },
-  }),
+  { base: "base", tuned: "tuned", threshold: 0.3, words: false },
+  ({ base, tuned, threshold, words }) => {
+    const unsure: Value = { less: [{ stat: "maxProbability", of: base }, threshold] };
+    const route = [{ source: base }, { source: tuned }];
+    if (!words) return { sources: [base, tuned], route, by: unsure };
+    return {
+      sources: [base, tuned],
+      tables: { "word-starts": { kind: "given" as const, like: "dense" as const } },
+      rows: { starts: { table: "word-starts" } },
+      let: {
+        unsure,
+        begins: { stat: "logit" as const, of: "starts", token: { stat: "argmax" as const, of: tuned } },
+        nudged: { smooth: "unsure", rate: { max: ["unsure", "begins"] } },
+      },
+      route,
+      by: "nudged",
+    };
+  },
 );
 
 /** Large where the statistic of small is above the threshold, as entropy is; with `below`, as of a margin, below it. */

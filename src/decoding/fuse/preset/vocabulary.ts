@@ -9,7 +9,7 @@
  * Tables are given with each step under the names of the sources. Each source has a vocabulary of its own name; the
  * result is in the common one, "".
  */
-import type { Declarations, Node, SourceSpec, Table, TableKind, Term, Value } from "../plan.ts";
+import type { Declarations, Node, SourceSpec, Support, Table, TableKind, Term, Value } from "../plan.ts";
 import { definePreset } from "./define.ts";
 
 const given = (like: TableKind, vocabulary: string): Table => ({ kind: "given", like, vocabulary });
@@ -44,19 +44,27 @@ export const unite = definePreset({ ...MEMBERS, k: 10 }, ({ sources, k }) => {
   };
 });
 
-/** Rows that are in the common vocabulary, by the table of their source's name. */
-function mapped(sources: readonly string[], like: TableKind): Declarations & { rows: Record<string, Node> } {
+/** Rows that are in the common vocabulary, by the table of their source's name; of all their tokens, or the likeliest. */
+function mapped(
+  sources: readonly string[],
+  like: TableKind,
+  support: readonly Support[] = [],
+): Declarations & { rows: Record<string, Node> } {
   return {
     sources: sources.map(own),
     tables: Object.fromEntries(sources.map((source) => [source, given(like, source)])),
     rows: Object.fromEntries(
-      sources.map((source) => [`${source}-row`, { map: { source }, through: source }]),
+      sources.map((source) => [`${source}-row`, { map: { source, support }, through: source }]),
     ),
   };
 }
 
-/** `drop` false: all stay. A projection may map tokens that are alike, not only the same. */
-export const eva = definePreset({ ...MEMBERS, k: 5, drop: true }, ({ sources, k, drop }) => {
+/**
+ * `drop` false: all stay. A projection may map tokens that are alike, not only the same; of each model, its `candidates`
+ * likeliest are mapped.
+ */
+export const eva = definePreset({ ...MEMBERS, k: 5, drop: true, candidates: 320 }, (options) => {
+  const { sources, k, drop, candidates } = options;
   const rows = sources.map((source) => `${source}-row`);
   const agrees = rows.map((row): Value => {
     const token: Value = { stat: "argmax", of: row };
@@ -66,7 +74,7 @@ export const eva = definePreset({ ...MEMBERS, k: 5, drop: true }, ({ sources, k,
   // Should each stand alone, all stay.
   const none: Value = { less: [{ add: agrees }, 0.5] };
   return {
-    ...mapped(sources, "projection"),
+    ...mapped(sources, "projection", [{ topK: candidates }]),
     mix: rows.map((source, index): Term => ({ source, weight: drop ? { add: [agrees[index], none] } : 1 })),
   };
 });

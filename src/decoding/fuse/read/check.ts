@@ -1,5 +1,6 @@
 /** What no part of a plan can see alone: circles of names, and rows of different vocabularies in one sum. */
 import type { Node, Plan, SourceSpec, Support, Value } from "../plan.ts";
+import { targetOfTable } from "../program.ts";
 
 /** @throws {RangeError} If a name depends on itself, or rows of two vocabularies meet without a map. */
 export function checkNames(plan: Plan): void {
@@ -80,9 +81,9 @@ class Check {
     if ("source" in node) return this.#row(node.source);
     if ("table" in node) return this.#plan.tables![node.table].vocabulary ?? "";
     if ("map" in node) {
-      const { vocabulary = "", ...table } = this.#plan.tables![node.through];
-      expectSame(`${path}.map`, vocabulary, this.#node(`${path}.map`, node.map));
-      return ("to" in table ? table.to : undefined) ?? "";
+      const table = this.#plan.tables![node.through];
+      expectSame(`${path}.map`, table.vocabulary ?? "", this.#node(`${path}.map`, node.map));
+      return targetOfTable(table);
     }
     if ("route" in node) {
       this.#value(`${path}.by`, node.by);
@@ -127,6 +128,7 @@ class Check {
       if ("token" in value) this.#value(`${path}.token`, value.token);
     } else if ("smooth" in value) {
       this.#value(`${path}.smooth`, value.smooth);
+      this.#value(`${path}.rate`, value.rate);
     } else if ("match" in value) {
       const vocabulary = this.#row(value.match.base);
       value.match.experts.forEach(({ expert, anti }, index) => {

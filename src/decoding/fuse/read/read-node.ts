@@ -54,7 +54,7 @@ function readWord(reader: Reader, fields: Fields, word: (typeof WORDS)[number], 
     }
     case "map": {
       const map = readNode(reader, path, fields.raw("map"), depth + 1);
-      return { map, through: tableName(reader, fields, "through", ["projection", "gather"]) };
+      return { map, through: tableName(reader, fields, "through", ["projection", "gather", "factors"]) };
     }
     case "table":
       return { table: tableName(reader, fields, "table", ["dense", "sparse", "graph"]) };

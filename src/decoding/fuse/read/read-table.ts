@@ -12,11 +12,16 @@ export function readTable(reader: Reader, path: string, json: unknown): Table {
   const kind = fields.choice("kind", KINDS);
   const table =
     kind === "given"
-      ? { kind, like: fields.choice("like", TABLE_KINDS), ...target(fields) }
+      ? readGiven(fields)
       : readData(fields, kind, (array, count) => reader.countTableNumbers(array, count));
   const vocabulary = readVocabulary(fields, "vocabulary");
   fields.done();
   return Object.freeze({ ...table, ...(vocabulary !== "" && { vocabulary }) }) as Table;
+}
+
+function readGiven(fields: Fields): Table {
+  const like = fields.choice("like", TABLE_KINDS);
+  return { kind: "given", like, ...(like !== "factors" && target(fields)) };
 }
 
 /** The same checks for what comes with a step in place of a given table. */
@@ -47,6 +52,8 @@ function readData(fields: Fields, kind: TableKind, count: Count): Table {
       const vocab = fields.integer("vocab", 1, LIMITS.vocab);
       return { kind, vocab, ...sparseRows(fields, vocab, 0, count), ...target(fields) };
     }
+    case "factors":
+      return { kind, values: numbers(fields, "values", 0, MAX_VALUE, count) };
     case "gather":
       return { kind, ids: integers(fields, "ids", -1, LIMITS.vocab - 1, count), ...target(fields) };
   }

@@ -70,7 +70,10 @@ function readWord(
       return { schedule: readSchedule(fields.path("schedule"), fields.raw("schedule")) };
     case "smooth": {
       const smooth = readValue(reader, fields.path("smooth"), fields.raw("smooth"), depth + 1);
-      return { smooth, rate: fields.number("rate", 0, 1) };
+      const rate = fields.raw("rate");
+      if (rate === undefined || typeof rate === "number")
+        return { smooth, rate: fields.number("rate", 0, 1) };
+      return { smooth, rate: readValue(reader, fields.path("rate"), rate, depth + 1) };
     }
     case "match": {
       const match = readMatch(reader, fields.path("match"), fields.raw("match"));

@@ -91,13 +91,16 @@ function ofToken<R>(results: Results<R>, { what, row, token, path }: Of<"token">
   return results.kernels[what === "rank" ? "rank" : "at"](operands[0] as R, id);
 }
 
-/** With rate 0 the first value is the last, and nothing is computed for another. */
+/** With rate 0 the value before stays, and nothing is computed for another. */
 function smooth<R>(results: Results<R>, { value, rate, slot }: Of<"smooth">): number | Missing {
   const before = results.context.memory[slot];
-  if (before !== null && rate === 0) return before;
+  const given = before === null ? 1 : (results.demand(rate) as number | Missing);
+  if (given === MISSING) return MISSING;
+  const pace = Math.min(1, Math.max(0, given));
+  if (before !== null && pace === 0) return before;
   const now = results.demand(value) as number | Missing;
   if (now === MISSING) return MISSING;
-  results.memory[slot] = before === null ? now : before + rate * (now - before);
+  results.memory[slot] = before === null ? now : before + pace * (now - before);
   return results.memory[slot];
 }
 

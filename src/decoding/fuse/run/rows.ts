@@ -34,6 +34,8 @@ export function computeRow<R>(
       return project(results, instruction, id);
     case "gather":
       return gather(results, instruction, id);
+    case "multiply":
+      return multiply(results, instruction, id);
     case "route":
       return route(results, instruction);
   }
@@ -137,6 +139,14 @@ function gather<R>(results: Results<R>, { row, table }: Of<"gather">, id: Id): R
   expectIdsBelow(table, data, results.vocab(row));
   results.expectSize(results.program.vocabularies.get(id)!, data.ids.length, `"plan.tables.${table}"`);
   return results.kernels.gather(from, data.ids);
+}
+
+function multiply<R>(results: Results<R>, { row, table }: Of<"multiply">, id: Id): R | Missing {
+  const from = results.demand(row) as R | Missing;
+  if (from === MISSING) return MISSING;
+  const { values } = results.context.tables[table] as TableData<"factors">;
+  results.expectSize(results.program.vocabularies.get(id)!, values.length, `"plan.tables.${table}"`);
+  return results.kernels.multiply(from, values);
 }
 
 function route<R>(results: Results<R>, { by, rows, path }: Of<"route">): R | Missing {
