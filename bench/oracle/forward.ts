@@ -1,7 +1,7 @@
 /**
- * The truth that accuracy is held against: llama, qwen2 and qwen3 in f64 over the dequantised weights.
+ * The truth that accuracy is held against: llama, qwen2, qwen3 and gemma3 in f64 over the dequantised weights.
  *
- * Written from the architectures' definitions (Touvron et al. 2023; Qwen2 and Qwen3 reports; GGUF tensor names) and
+ * Written from the architectures' definitions (Touvron et al. 2023; Qwen2, Qwen3 and Gemma 3 reports; GGUF names) and
  * independent of `src`. Nothing is cached or quantised: activations, keys and values stay f64, exp and cos are the
  * engine's own. Cost: parameters x tokens multiply-adds in plain JavaScript, about 1e9 per second.
  */
@@ -17,6 +17,11 @@ interface Shape {
   readonly ropeSize: number;
   /** Pairs are (i, i + n/2) rather than (2i, 2i + 1). */
   readonly halfSplit: boolean;
+  /** Of scores, before softmax. */
+  readonly attentionScale: number;
+  /** By layer: how many positions are looked at, and the radians per position of each pair. */
+  readonly windows: readonly number[];
+  readonly frequencies: readonly Float64Array[];
 }
 
 /** Rows for a whole token sequence from an empty context. */
@@ -26,33 +31,43 @@ export class Oracle {
   readonly #file: GgufFile;
   readonly #shape: Shape;
   readonly #weights = new Map<string, Float32Array>();
-  readonly #frequencies: Float64Array;
+  readonly #isGemma: boolean;
 
   constructor(file: GgufFile) {
     const metadata = (key: string) => file.metadata.get(key) as number | undefined;
     const architecture = file.metadata.get("general.architecture") as string;
-    if (!["llama", "qwen2", "qwen3"].includes(architecture)) {
-      throw new RangeError(`Architecture must be llama, qwen2 or qwen3, got ${architecture}`);
+    if (!["llama", "qwen2", "qwen3", "gemma3"].includes(architecture)) {
+      throw new RangeError(`Architecture must be llama, qwen2, qwen3 or gemma3, got ${architecture}`);
     }
     const own = (key: string) => metadata(`${architecture}.${key}`);
     const hidden = own("embedding_length")!;
     const heads = own("attention.head_count")!;
     const headSize = own("attention.key_length") ?? hidden / heads;
+    const layers = own("block_count")!;
+    const ropeSize = own("rope.dimension_count") ?? headSize;
     this.#file = file;
+    this.#isGemma = architecture === "gemma3";
+    const base = own("rope.freq_base") ?? 10_000;
+    const linear = file.metadata.get(`${architecture}.rope.scaling.type`) === "linear";
+    const everywhere = this.#ropeFrequencies(ropeSize, base, linear ? own("rope.scaling.factor")! : 1);
+    // Gemma's local layers know nothing of the scaling.
+    const nearby = this.#isGemma
+      ? this.#ropeFrequencies(ropeSize, own("rope.freq_base_swa") ?? 10_000, 1)
+      : everywhere;
+    const isLocal = this.#localLayers(architecture, layers);
     this.#shape = {
       hidden,
-      layers: own("block_count")!,
+      layers,
       heads,
       keyHeads: own("attention.head_count_kv") ?? heads,
       headSize,
       epsilon: own("attention.layer_norm_rms_epsilon")!,
-      ropeSize: own("rope.dimension_count") ?? headSize,
+      ropeSize,
       halfSplit: architecture !== "llama",
+      attentionScale: 1 / Math.sqrt(this.#isGemma && layers === 62 ? hidden / heads : headSize),
+      windows: isLocal.map((local) => (local ? own("attention.sliding_window")! : Number.POSITIVE_INFINITY)),
+      frequencies: isLocal.map((local) => (local ? nearby : everywhere)),
     };
-    this.#frequencies = this.#ropeFrequencies(
-      own("rope.freq_base") ?? 10_000,
-      file.metadata.get(`${architecture}.rope.scaling.type`) === "linear" ? own("rope.scaling.factor")! : 1,
-    );
     this.vocab = file.tensors.get("token_embd.weight")!.shape[1];
     const addBos = file.metadata.get("tokenizer.ggml.add_bos_token");
     const wantsBos = addBos ?? file.metadata.get("tokenizer.ggml.model") === "llama";
@@ -68,23 +83,30 @@ export class Oracle {
     for (let t = 0; t < count; t++) {
       x.set(embedding.subarray(tokens[t] * hidden, (tokens[t] + 1) * hidden), t * hidden);
     }
+    if (this.#isGemma) for (let i = 0; i < x.length; i++) x[i] *= Math.fround(Math.sqrt(hidden));
     for (let layer = 0; layer < layers; layer++) {
       const block = `blk.${layer}`;
-      addTo(x, this.#attention(block, this.#norm(x, hidden, `${block}.attn_norm`)));
-      addTo(x, this.#feedForward(block, this.#norm(x, hidden, `${block}.ffn_norm`)));
+      const attended = this.#attention(layer, this.#norm(x, hidden, `${block}.attn_norm`));
+      addTo(x, this.#isGemma ? this.#norm(attended, hidden, `${block}.post_attention_norm`) : attended);
+      const fed = this.#feedForward(block, this.#norm(x, hidden, `${block}.ffn_norm`));
+      addTo(x, this.#isGemma ? this.#norm(fed, hidden, `${block}.post_ffw_norm`) : fed);
     }
     const head = this.#file.tensors.has("output.weight") ? "output" : "token_embd";
     return this.#linear(head, this.#norm(x, hidden, "output_norm"), hidden);
   }
 
-  #attention(block: string, x: Float64Array): Float64Array {
-    const { hidden, heads, keyHeads, headSize } = this.#shape;
+  #attention(layer: number, x: Float64Array): Float64Array {
+    const { hidden, heads, keyHeads, headSize, attentionScale, windows, frequencies } = this.#shape;
+    const block = `blk.${layer}`;
     const q = this.#linear(`${block}.attn_q`, x, hidden);
     const k = this.#linear(`${block}.attn_k`, x, hidden);
     const v = this.#linear(`${block}.attn_v`, x, hidden);
     const normed = this.#file.tensors.has(`${block}.attn_q_norm.weight`);
-    const queries = this.#rotate(normed ? this.#norm(q, headSize, `${block}.attn_q_norm`) : q, heads);
-    const keys = this.#rotate(normed ? this.#norm(k, headSize, `${block}.attn_k_norm`) : k, keyHeads);
+    const [qs, ks] = normed
+      ? [this.#norm(q, headSize, `${block}.attn_q_norm`), this.#norm(k, headSize, `${block}.attn_k_norm`)]
+      : [q, k];
+    const queries = this.#rotate(qs, heads, frequencies[layer]);
+    const keys = this.#rotate(ks, keyHeads, frequencies[layer]);
 
     const count = x.length / hidden;
     const mixed = new Float64Array(count * heads * headSize);
@@ -94,19 +116,20 @@ export class Oracle {
         const keyHead = Math.floor((head * keyHeads) / heads);
         const query = (t * heads + head) * headSize;
         let largest = Number.NEGATIVE_INFINITY;
-        for (let s = 0; s <= t; s++) {
+        const first = Math.max(0, t - windows[layer] + 1);
+        for (let s = first; s <= t; s++) {
           const key = (s * keyHeads + keyHead) * headSize;
           let sum = 0;
           for (let i = 0; i < headSize; i++) sum += queries[query + i] * keys[key + i];
-          weights[s] = sum / Math.sqrt(headSize);
+          weights[s] = sum * attentionScale;
           largest = Math.max(largest, weights[s]);
         }
         let total = 0;
-        for (let s = 0; s <= t; s++) {
+        for (let s = first; s <= t; s++) {
           weights[s] = Math.exp(weights[s] - largest);
           total += weights[s];
         }
-        for (let s = 0; s <= t; s++) {
+        for (let s = first; s <= t; s++) {
           const value = (s * keyHeads + keyHead) * headSize;
           const share = weights[s] / total;
           for (let i = 0; i < headSize; i++) mixed[query + i] += share * v[value + i];
@@ -120,7 +143,8 @@ export class Oracle {
     const { hidden } = this.#shape;
     const gate = this.#linear(`${block}.ffn_gate`, x, hidden);
     const up = this.#linear(`${block}.ffn_up`, x, hidden);
-    for (let i = 0; i < up.length; i++) up[i] *= gate[i] / (1 + Math.exp(-gate[i]));
+    const activation = this.#isGemma ? gelu : silu;
+    for (let i = 0; i < up.length; i++) up[i] *= activation(gate[i]);
     return this.#linear(`${block}.ffn_down`, up, (up.length * hidden) / x.length);
   }
 
@@ -155,15 +179,15 @@ export class Oracle {
     return y;
   }
 
-  #rotate(x: Float64Array, heads: number): Float64Array {
+  #rotate(x: Float64Array, heads: number, frequencies: Float64Array): Float64Array {
     const { headSize, ropeSize, halfSplit } = this.#shape;
     for (let at = 0; at < x.length; at += headSize) {
       const position = Math.floor(at / (heads * headSize));
       for (let pair = 0; pair < ropeSize / 2; pair++) {
         const first = at + (halfSplit ? pair : 2 * pair);
         const second = first + (halfSplit ? ropeSize / 2 : 1);
-        const cosine = Math.cos(position * this.#frequencies[pair]);
-        const sine = Math.sin(position * this.#frequencies[pair]);
+        const cosine = Math.cos(position * frequencies[pair]);
+        const sine = Math.sin(position * frequencies[pair]);
         const [a, b] = [x[first], x[second]];
         x[first] = a * cosine - b * sine;
         x[second] = a * sine + b * cosine;
@@ -173,14 +197,25 @@ export class Oracle {
   }
 
   /** Radians per position of each pair; `rope_freqs.weight` holds the divisors of Llama 3's scaling. */
-  #ropeFrequencies(base: number, factor: number): Float64Array {
-    const { ropeSize } = this.#shape;
+  #ropeFrequencies(ropeSize: number, base: number, factor: number): Float64Array {
     const scaled = this.#file.tensors.has("rope_freqs.weight");
     const divisors = scaled ? this.#weight("rope_freqs.weight") : null;
     return Float64Array.from(
       { length: ropeSize / 2 },
       (_, i) => base ** ((-2 * i) / ropeSize) / factor / (divisors?.[i] ?? 1),
     );
+  }
+
+  /** Which layers have a window: of Gemma's every six all but the last, of other files' all. */
+  #localLayers(architecture: string, layers: number): boolean[] {
+    const key = `${architecture}.attention.sliding_window`;
+    const pattern = this.#file.metadata.get(`${key}_pattern`) ?? (this.#isGemma ? 6 : 0);
+    const hasWindow = ((this.#file.metadata.get(key) as number | undefined) ?? 0) > 0;
+    return Array.from({ length: layers }, (_, layer) => {
+      if (!hasWindow) return false;
+      if (Array.isArray(pattern)) return pattern[layer];
+      return pattern === 0 || layer % (pattern as number) < (pattern as number) - 1;
+    });
   }
 
   #weight(name: string): Float32Array {
@@ -191,6 +226,14 @@ export class Oracle {
     }
     return weight;
   }
+}
+
+function silu(x: number): number {
+  return x / (1 + Math.exp(-x));
+}
+
+function gelu(x: number): number {
+  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 }
 
 function addTo(x: Float64Array, y: Float64Array): void {

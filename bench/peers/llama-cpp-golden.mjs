@@ -2,7 +2,9 @@
  * Writes test/golden/llama-cpp-*.json: greedy tokens and log-probabilities of llama.cpp, and how far those are from the
  * truth, for the models and tokens of test/accuracy/cases.ts.
  *
- *   node --import ./bench/register.mjs bench/peers/llama-cpp-golden.mjs [stories] [synthetic]
+ *   node --import ./bench/register.mjs bench/peers/llama-cpp-golden.mjs [stories] [synthetic] [--only NAME]
+ *
+ * With `--only` the models whose names begin so are run, and the others stay as they are in the files.
  *
  * One thread, F16 cache, as llama.cpp runs by default. Its own rounding decides between tokens that are nearly equally
  * likely: a greedy step is marked unsafe where its two best log-probabilities are closer than `SAFETY` times its error
@@ -13,8 +15,10 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import {
   DIVERGENCE_TOKENS,
+  LARGE_VOCABULARY,
   randomTokens,
   STORY_MODELS,
   SYNTHETIC_CASES,
@@ -30,7 +34,7 @@ import { Peer } from "../peer.ts";
 const CONTEXT = 256;
 const STORY_TOKENS = 96;
 const SYNTHETIC_TOKENS = 64;
-/** Random prompts tried per synthetic model. */
+/** Random prompts tried per synthetic model; fewer where rows are long. */
 const ATTEMPTS = 16;
 const PROMPT_TOKENS = 12;
 const SAFETY = 4;
@@ -38,7 +42,10 @@ const SAFETY = 4;
 const TOP = 50;
 
 const folder = await mkdtemp(join(tmpdir(), "llama-cpp-golden-"));
-const asked = process.argv.slice(2);
+const { values, positionals: asked } = parseArgs({
+  allowPositionals: true,
+  options: { only: { type: "string", default: "" } },
+});
 const wanted = (part) => asked.length === 0 || asked.includes(part);
 try {
   if (wanted("stories")) await save("stories", await storyGoldens());
@@ -49,7 +56,7 @@ try {
 
 async function storyGoldens() {
   const golden = { models: {} };
-  for (const name of STORY_MODELS) {
+  for (const name of STORY_MODELS.filter((model) => model.startsWith(values.only))) {
     const path = fileURLToPath(new URL(`../../models/${name}.gguf`, import.meta.url));
     await withModel(path, async ({ peer, oracle, sha256 }) => {
       const greedy = [];
@@ -72,7 +79,9 @@ async function storyGoldens() {
 async function syntheticGoldens() {
   const golden = { models: {} };
   const path = join(folder, "synthetic.gguf");
-  for (const synthetic of SYNTHETIC_CASES) {
+  for (const synthetic of [...SYNTHETIC_CASES, LARGE_VOCABULARY].filter((model) =>
+    model.name.startsWith(values.only),
+  )) {
     const { name } = synthetic;
     await writeFile(path, syntheticFile(synthetic));
     await withModel(path, async ({ peer, oracle, sha256 }) => {
@@ -106,7 +115,8 @@ async function bestContinuation(peer, oracle, { name, type }) {
       ? 0
       : new Set(tokens.filter((_, step) => !unsafe.includes(step))).size;
   let best;
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+  const attempts = oracle.vocab > 100_000 ? 2 : ATTEMPTS;
+  for (let attempt = 0; attempt < attempts; attempt++) {
     const prompt = randomTokens(`${name} prompt ${attempt}`, oracle.vocab, PROMPT_TOKENS);
     const found = await continuation(peer, oracle, prompt, SYNTHETIC_TOKENS);
     if (best === undefined || score(found) > score(best)) best = found;
@@ -132,7 +142,7 @@ async function continuation(peer, oracle, promptTokens, n) {
     const at = promptTokens.length - 1 + step;
     const row = rows[at];
     const expected = logSoftmax(truth.subarray(at * oracle.vocab, (at + 1) * oracle.vocab));
-    const [best, second] = byProbability(row);
+    const [best, second] = twoBest(row);
     const distance = row[best] - row[second];
     const off = Math.max(Math.abs(row[best] - expected[best]), Math.abs(row[second] - expected[second]));
     if (best !== token || distance < SAFETY * off) {
@@ -188,6 +198,16 @@ async function logProbabilities(peer, tokens) {
   );
 }
 
+/** The first two of `byProbability`. */
+function twoBest(row) {
+  let [best, second] = row[1] > row[0] ? [1, 0] : [0, 1];
+  for (let id = 2; id < row.length; id++) {
+    if (row[id] > row[best]) [best, second] = [id, best];
+    else if (row[id] > row[second]) second = id;
+  }
+  return [best, second];
+}
+
 function byProbability(row) {
   return Array.from(row, (_, id) => id).sort((a, b) => row[b] - row[a] || a - b);
 }
@@ -211,8 +231,11 @@ function report(name, { meanDivergence, greedy }) {
 }
 
 /** One line per model, so that a change shows where it is. */
-async function save(name, { models, ...rest }) {
+async function save(name, golden) {
+  const url = new URL(`../../test/golden/llama-cpp-${name}.json`, import.meta.url);
+  const old = values.only === "" ? { models: {} } : JSON.parse(await readFile(url, "utf8"));
+  const { models, ...rest } = { ...old, ...golden, models: { ...old.models, ...golden.models } };
   const lines = Object.entries(models).map((entry) => entry.map((part) => JSON.stringify(part)).join(": "));
   const text = `{\n${JSON.stringify(rest).slice(1, -1)},\n"models": {\n${lines.join(",\n")}\n}}\n`;
-  await writeFile(new URL(`../../test/golden/llama-cpp-${name}.json`, import.meta.url), text);
+  await writeFile(url, text);
 }

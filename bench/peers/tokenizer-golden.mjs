@@ -2,8 +2,10 @@
  * Writes test/golden/tokenizer-*.json: what llama.cpp makes of some thousand strings.
  *
  *   node bench/peers/tokenizer-golden.mjs path/to/edgewise-stories.gguf [output folder]
+ *   node bench/peers/tokenizer-golden.mjs --gemma [output folder]
  *
- * Three vocabularies, all of them ours: the story model's, and two that are trained here on the strings themselves.
+ * Four vocabularies, all of them ours: the story model's, and three that are trained here on the strings themselves. With
+ * `--gemma` only the one that has Gemma's marks is made.
  * Their merges cross every boundary that a pre-tokenizer could draw, so that a wrong cut gives other tokens.
  */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -11,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { f32, ggufBytes, i32 } from "./tokenizer-gguf.mjs";
-import { makeTexts, SPECIAL } from "./tokenizer-texts.mjs";
+import { GEMMA_SPECIAL, GEMMA_TEXTS, makeTexts, SPECIAL } from "./tokenizer-texts.mjs";
 import { trainByteLevel, trainSentencePiece } from "./tokenizer-train.mjs";
 
 const PRE_TOKENIZERS = [
@@ -42,25 +44,48 @@ const llama = await getLlama({
 });
 const release = `llama.cpp ${llama.llamaCppRelease.release}`;
 const scratch = await mkdtemp(join(tmpdir(), "tokenizer-golden-"));
-const texts = makeTexts();
+let texts = makeTexts();
 
-await save("texts", { texts });
-await save("edgewise-stories", await goldenOf(storyModel, { ids: true }));
+if (storyModel !== "--gemma") {
+  await save("texts", { texts });
+  await save("edgewise-stories", await goldenOf(storyModel, { ids: true }));
 
-const byteLevel = trainByteLevel(texts, 1500, SPECIAL);
-const byteLevelFiles = {};
-for (const pre of PRE_TOKENIZERS) {
-  const { hashes, pieces } = await goldenOf(await synthetic({ ...byteLevel, "tokenizer.ggml.pre": pre }), {});
-  byteLevelFiles[pre] = { hashes, ...(pre === "qwen2" && { pieces }) };
+  const byteLevel = trainByteLevel(texts, 1500, SPECIAL);
+  const byteLevelFiles = {};
+  for (const pre of PRE_TOKENIZERS) {
+    const { hashes, pieces } = await goldenOf(
+      await synthetic({ ...byteLevel, "tokenizer.ggml.pre": pre }),
+      {},
+    );
+    byteLevelFiles[pre] = { hashes, ...(pre === "qwen2" && { pieces }) };
+  }
+  await save("byte-level", { metadata: plain(byteLevel), pre: byteLevelFiles });
+
+  const sentencePiece = trainSentencePiece(texts, 1200, SPECIAL);
+  const bare = { ...sentencePiece, "tokenizer.ggml.add_space_prefix": false };
+  await save("sentencepiece", {
+    metadata: plain(sentencePiece),
+    prefixed: await goldenOf(await synthetic(sentencePiece), {}),
+    bare: await goldenOf(await synthetic(bare), {}),
+  });
 }
-await save("byte-level", { metadata: plain(byteLevel), pre: byteLevelFiles });
 
-const sentencePiece = trainSentencePiece(texts, 1200, SPECIAL);
-const bare = { ...sentencePiece, "tokenizer.ggml.add_space_prefix": false };
-await save("sentencepiece", {
-  metadata: plain(sentencePiece),
-  prefixed: await goldenOf(await synthetic(sentencePiece), {}),
-  bare: await goldenOf(await synthetic(bare), {}),
+const gemma = {
+  ...trainSentencePiece(texts, 600, GEMMA_SPECIAL, ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]),
+  "tokenizer.ggml.pre": "default",
+  "tokenizer.ggml.bos_token_id": 2,
+  "tokenizer.ggml.eos_token_id": 1,
+  "tokenizer.ggml.unknown_token_id": 3,
+  "tokenizer.ggml.padding_token_id": 0,
+  "tokenizer.ggml.add_bos_token": true,
+  "tokenizer.ggml.add_eos_token": false,
+  "tokenizer.ggml.add_space_prefix": false,
+};
+texts = [...GEMMA_TEXTS, ...texts];
+await save("gemma", {
+  metadata: plain(gemma),
+  texts: GEMMA_TEXTS,
+  ...(await goldenOf(await synthetic(gemma), {})),
 });
 
 await rm(scratch, { recursive: true });

@@ -14,6 +14,38 @@ export const SPECIAL = [
   { text: "Ünïcode!", control: true },
 ];
 
+/** Marks of Gemma's vocabulary, which is SentencePiece: tags, and runs of newlines, tabs and spaces. */
+export const GEMMA_SPECIAL = [
+  ...["<start_of_turn>", "<end_of_turn>", "<start_of_image>"].map((text) => ({ text, control: true })),
+  ...["[multimodal]", "<unused0>", "<unused10>", "<table>", "</table>", "<h1>", "</b>"].map(userDefined),
+  ...Array.from({ length: 31 }, (_, i) => userDefined("\n".repeat(i + 1))),
+  ...Array.from({ length: 30 }, (_, i) => userDefined(" ".repeat(i + 2))),
+  ...Array.from({ length: 4 }, (_, i) => userDefined("\t".repeat(i + 1))),
+];
+
+/** What its template makes of conversations, and texts in which the runs are long. */
+export const GEMMA_TEXTS = [
+  "<bos><start_of_turn>user\nWhy is the sky blue?<end_of_turn>\n<start_of_turn>model\n",
+  "<start_of_turn>user\nBe brief.\n\nHi <b>there</b>!<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n",
+  "<start_of_turn> user \n\n\n  <end_of_turn><end_of_turn>\n\n\n\n<start_of_image>",
+  ...[30, 31, 32, 33, 62, 65, 100].flatMap((n) => ["\n", " ", "\t"].map((text) => `a${text.repeat(n)}b`)),
+  "def f(x):\n\tif x:\n\t\treturn   1\n\n\n    return {\n        'a': [1,  2],\n    }\n",
+  "<table>\n  <h1>x</h1>\n</table>\r\n\r\n \n  \n   \n<unused0><unused1><unused10><unused100>",
+  " leading",
+  "  leading",
+  "trailing ",
+  "trailing  ",
+  "▁under",
+  "a▁▁b",
+  " ▁ ▁",
+  "<eos>",
+  "<pad> <unk> <mask>",
+];
+
+function userDefined(text) {
+  return { text, control: false };
+}
+
 const WORDS = [
   ..."Once upon a time there was a little girl named Lily who loved to play outside".split(" "),
   ..."I'm don't we'll they've he'd you're it's 'tis O'Neil DON'T WE'LL IT'S 'S 'RE l'été".split(" "),

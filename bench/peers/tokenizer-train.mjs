@@ -26,19 +26,26 @@ export function trainByteLevel(texts, count, special) {
   };
 }
 
-/** Scores fall by one every other merge, so that equal scores occur. */
-export function trainSentencePiece(texts, count, special) {
+/**
+ * Scores fall by one every other merge, so that equal scores occur.
+ *
+ * @param marks What the vocabulary begins with: the unknown token and control tokens.
+ */
+export function trainSentencePiece(texts, count, special, marks = ["<unk>", "<s>", "</s>"]) {
   const bytes = Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, "0")}>`);
   const words = texts.map((text) => Array.from(text.toWellFormed().replaceAll(" ", "▁")));
   const merges = train(words, count);
   const characters = [...new Set(words.flat())].filter((_, index) => index % 4 !== 3);
-  const head = ["<unk>", "<s>", "</s>", ...bytes];
+  const head = [...marks, ...bytes];
   const taken = [...special, ...head.map((text) => ({ text }))];
   // llama.cpp reads a token's spelling only up to a NUL.
   const spellings = [...merges.map(([a, b]) => a + b), ...characters].filter((text) => !text.includes("\0"));
   const pieces = distinct(spellings, taken);
   const scores = [...head.map(() => 0), ...pieces.map((_, index) => -(index >> 1)), ...special.map(() => 0)];
-  const headTypes = [UNKNOWN, CONTROL, CONTROL, ...bytes.map(() => BYTE)];
+  const headTypes = [
+    ...marks.map((text) => (text === "<unk>" ? UNKNOWN : CONTROL)),
+    ...bytes.map(() => BYTE),
+  ];
   return {
     "tokenizer.ggml.model": "llama",
     "tokenizer.ggml.tokens": [...head, ...pieces, ...special.map(({ text }) => text)],

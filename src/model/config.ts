@@ -1,21 +1,21 @@
 /**
- * config: what a file's metadata says about a model of the llama family, checked once.
+ * config: what a file's metadata says about a model, checked once.
  *
- * llama    Llama 1-3, SmolLM2, TinyLlama; rope in interleaved pairs, linear or per-frequency scaling
- * qwen2    biases on q, k, v; half-split rope
- * qwen3    norms on q and k; half-split rope; heads of a size of their own
- *
- * They are one architecture with options, so `LlamaConfig` describes all three. Anything else is refused by name.
+ * The architectures of the folder architecture/ are one with options, so `LlamaConfig` describes them all. Anything else
+ * is refused by name, and so is a key that asks for arithmetic that is not here.
  */
 
-import type { RopePairs } from "../backend/backend.ts";
 import { UnsupportedError } from "../errors.ts";
 import type { Metadata } from "../format/gguf.ts";
 import { metadataNumber, metadataString } from "../format/metadata.ts";
+import { quoted } from "../format/quote.ts";
+import type { Architecture } from "./architecture/architecture.ts";
+import { ARCHITECTURES } from "./architecture/index.ts";
+import { type LocalAttention, readLocalAttention } from "./local-attention.ts";
+import { type RopeConfig, readRope } from "./rope-config.ts";
 
-export interface LlamaConfig {
-  /** As the file names it. */
-  readonly architecture: string;
+/** Sizes that shapes are made of. */
+export interface ModelShape {
   readonly layers: number;
   /** D, the width of the stream between layers. */
   readonly hidden: number;
@@ -24,82 +24,75 @@ export interface LlamaConfig {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Positions the model was trained for; at most its sliding window, where it has one. */
+}
+
+export interface LlamaConfig extends ModelShape {
+  readonly architecture: Architecture["name"];
+  readonly gate: Architecture["gate"];
+  /** Positions the model was trained for. */
   readonly contextLength: number;
   readonly normEpsilon: number;
+  /** What embeddings are multiplied by; f32. */
+  readonly embeddingScale: number;
+  /** What products of queries and keys are multiplied by. */
+  readonly attentionScale: number;
   readonly rope: RopeConfig;
+  /** Layers that look at a window of positions only; null where none does. */
+  readonly local: LocalAttention | null;
 }
 
-export interface RopeConfig {
-  readonly pairs: RopePairs;
-  /** Elements of a head that are rotated; even. */
-  readonly rotary: number;
-  readonly base: number;
-  /** Positions are divided by it (linear scaling). */
-  readonly factor: number;
-}
-
-/** Architectures that can run, and how each pairs the elements it rotates. */
-const ROPE_PAIRS: Readonly<Record<string, RopePairs>> = {
-  llama: "interleaved",
-  qwen2: "half-split",
-  qwen3: "half-split",
-};
+/** Keys of arithmetic that no architecture here has: how files name it, and what it is. */
+const REFUSED: readonly (readonly [string, string])[] = [
+  ["expert_count", "mixtures of experts"],
+  ["attn_logit_softcapping", "capped attention scores"],
+  ["final_logit_softcapping", "capped logits"],
+];
 
 /** @throws {UnsupportedError} If the architecture, or a variant of it, cannot run. @throws {RangeError | TypeError} If a value is missing or wrong. */
 export function readLlamaConfig(metadata: Metadata): LlamaConfig {
-  const architecture = metadataString(metadata, "general.architecture");
-  const pairs = Object.hasOwn(ROPE_PAIRS, architecture) ? ROPE_PAIRS[architecture] : undefined;
-  if (pairs === undefined) {
-    throw new UnsupportedError(
-      `Cannot run architecture "${architecture.slice(0, 64)}": supported are ${Object.keys(ROPE_PAIRS).join(", ")}`,
-    );
-  }
-  const integer = <D = never>(key: string, max: number, fallback?: { default: D }) =>
-    metadataNumber<D>(metadata, `${architecture}.${key}`, { integer: true, min: 1, max, ...fallback });
+  const architecture = readArchitecture(metadata);
+  const { name } = architecture;
+  for (const [key, what] of REFUSED) refuse(metadata, `${name}.${key}`, what);
+  const shape = readShape(metadata, name);
+  const rope = readRope(metadata, architecture, shape.headDim);
+  return {
+    ...shape,
+    architecture: name,
+    gate: architecture.gate,
+    contextLength: metadataNumber(metadata, `${name}.context_length`, {
+      integer: true,
+      min: 1,
+      max: 2 ** 24,
+    }),
+    normEpsilon: metadataNumber(metadata, `${name}.attention.layer_norm_rms_epsilon`, { min: 0, max: 1 }),
+    embeddingScale: architecture.embeddingScale?.(shape) ?? 1,
+    attentionScale: architecture.attentionScale?.(shape) ?? 1 / Math.sqrt(shape.headDim),
+    rope,
+    local: readLocalAttention(metadata, architecture, shape.layers, rope),
+  };
+}
 
-  refuse(metadata, `${architecture}.expert_count`, "mixtures of experts");
+/** The description of an architecture by the name that a config has. */
+export function architectureOf(name: Architecture["name"]): Architecture {
+  return ARCHITECTURES.find((candidate) => candidate.name === name) as Architecture;
+}
+
+function readArchitecture(metadata: Metadata): Architecture {
+  const name = metadataString(metadata, "general.architecture");
+  const architecture = ARCHITECTURES.find((candidate) => candidate.name === name);
+  if (architecture !== undefined) return architecture;
+  const supported = ARCHITECTURES.map((candidate) => candidate.name).join(", ");
+  throw new UnsupportedError(`Cannot run architecture ${quoted(name)}: supported are ${supported}`);
+}
+
+function readShape(metadata: Metadata, name: string): ModelShape {
+  const integer = <D = never>(key: string, max: number, fallback?: { default: D }) =>
+    metadataNumber<D>(metadata, `${name}.${key}`, { integer: true, min: 1, max, ...fallback });
   const heads = integer("attention.head_count", 1024);
   const kvHeads = integer("attention.head_count_kv", 1024, { default: heads });
   const hidden = integer("embedding_length", 65_536);
   const headDim = integer("attention.key_length", 1024, { default: Math.floor(hidden / heads) });
   const valueDim = integer("attention.value_length", 1024, { default: headDim });
-  const config: LlamaConfig = {
-    architecture,
-    layers: integer("block_count", 512),
-    hidden,
-    feedForward: integer("feed_forward_length", 262_144),
-    heads,
-    kvHeads,
-    headDim,
-    contextLength: Math.min(integer("context_length", 2 ** 24), slidingWindow(metadata, architecture)),
-    normEpsilon: metadataNumber(metadata, `${architecture}.attention.layer_norm_rms_epsilon`, {
-      min: 0,
-      max: 1,
-    }),
-    rope: {
-      pairs,
-      rotary: integer("rope.dimension_count", 1024, { default: headDim }),
-      base: metadataNumber(metadata, `${architecture}.rope.freq_base`, {
-        min: 1,
-        max: 1e12,
-        default: 10_000,
-      }),
-      factor: ropeFactor(metadata, architecture),
-    },
-  };
-  expectRunnable(config, valueDim);
-  return config;
-}
-
-/** Within its window, sliding attention is full attention; beyond it nothing runs here yet. 0 means none. */
-function slidingWindow(metadata: Metadata, architecture: string): number {
-  const key = `${architecture}.attention.sliding_window`;
-  return metadataNumber(metadata, key, { integer: true, min: 0, max: 2 ** 32 - 1, default: 0 }) || Infinity;
-}
-
-function expectRunnable(config: LlamaConfig, valueDim: number): void {
-  const { heads, kvHeads, headDim, hidden, rope } = config;
   if (heads % kvHeads !== 0) {
     throw new RangeError(
       `Metadata "head_count" must be a multiple of "head_count_kv" ${kvHeads}, got ${heads}`,
@@ -112,28 +105,11 @@ function expectRunnable(config: LlamaConfig, valueDim: number): void {
     throw new UnsupportedError(`Cannot run heads of ${headDim}: the size must be a multiple of 8`);
   if (hidden % 4 !== 0)
     throw new UnsupportedError(`Cannot run a width of ${hidden}: it must be a multiple of 4`);
-  if (rope.rotary > headDim || rope.rotary % 2 !== 0) {
-    throw new RangeError(
-      `Metadata "rope.dimension_count" must be even and at most ${headDim}, got ${rope.rotary}`,
-    );
-  }
-}
-
-/** Linear scaling; the per-frequency kind of Llama 3 is a tensor instead, and arrives with the weights. */
-function ropeFactor(metadata: Metadata, architecture: string): number {
-  const type = metadataString(metadata, `${architecture}.rope.scaling.type`, { default: "" });
-  const range = { min: 1e-3, max: 1e6, default: 1 };
-  const older = metadataNumber(metadata, `${architecture}.rope.scale_linear`, range);
-  if (type === "" || type === "none") return type === "" ? older : 1;
-  if (type !== "linear") {
-    throw new UnsupportedError(
-      `Cannot run rope scaling "${type.slice(0, 32)}": supported are linear and per-frequency factors`,
-    );
-  }
-  return metadataNumber(metadata, `${architecture}.rope.scaling.factor`, range);
+  const layers = integer("block_count", 512);
+  return { layers, hidden, feedForward: integer("feed_forward_length", 262_144), heads, kvHeads, headDim };
 }
 
 function refuse(metadata: Metadata, key: string, what: string): void {
-  const count = metadataNumber(metadata, key, { min: 0, max: 1e9, default: 0 });
-  if (count > 0) throw new UnsupportedError(`Cannot run ${what}: metadata "${key}" is ${count}`);
+  const value = metadataNumber(metadata, key, { min: 0, max: 1e9, default: 0 });
+  if (value > 0) throw new UnsupportedError(`Cannot run ${what}: metadata "${key}" is ${value}`);
 }

@@ -6,16 +6,24 @@
  *                  x += Wdown · (silu(Wgate · norm(x)) ⊙ (Wup · norm(x)))
  *     row  =  W · norm(x)
  *
+ * Biases on the projections, norms on heads and after each half of a layer, a scaled embedding, GELU instead of SiLU, and
+ * layers that look at a window of positions are taken where the file or its architecture (folder architecture/) has them.
+ *
  * Tokens of one or more sequences go through each layer together, so its weights are read once for all of them. Every
  * operation treats columns independently, and attention looks at a column's own sequence alone: that makes a position's
  * row the same however its sequence was cut, whatever it shares a pass with, and on a path of a tree.
  *
- * Source: Touvron et al. 2023, arXiv:2302.13971; biases: Qwen2, arXiv:2407.10671; q and k norms: Qwen3, arXiv:2505.09388.
+ * Source: Touvron et al. 2023, arXiv:2302.13971; what the others add: see their files.
  */
-import { type Backend, type Floats, type KvCache, type Matrix, stride } from "../backend/backend.ts";
+import { type Backend, type Floats, type KvCache, stride } from "../backend/backend.ts";
 import type { LlamaConfig } from "./config.ts";
+import type { DraftHead } from "./draft-head.ts";
+import { openDraft } from "./head/head-draft.ts";
+import { Likelihood } from "./likelihood.ts";
 import { OutputHead } from "./output-head.ts";
-import { RopeTable } from "./rope-table.ts";
+import type { RopeConfig } from "./rope-config.ts";
+import { RopeTable, tableLength } from "./rope-table.ts";
+import { ShortlistHead } from "./shortlist-head.ts";
 import type { LayerWeights, LlamaWeights } from "./weights.ts";
 
 /** Most tokens that go through a layer together: enough to read weights rarely, small enough to stay in cache. */
@@ -73,8 +81,8 @@ export class Llama {
   readonly contextLength: number;
   readonly #backend: Backend;
   readonly #weights: LlamaWeights;
-  readonly #table: RopeTable;
-  readonly #scale: number;
+  readonly #rope: RopeTable;
+  readonly #localRope: RopeTable;
   // Working vectors of a chunk, reused by every call; shapes are (CHUNK, size).
   readonly #stream: Floats; // D
   readonly #normed: Floats; // D
@@ -94,8 +102,9 @@ export class Llama {
     this.contextLength = contextLength;
     this.#backend = backend;
     this.#weights = weights;
-    this.#table = new RopeTable(backend, config.rope, contextLength, weights.ropeScaling);
-    this.#scale = 1 / Math.sqrt(headDim);
+    const table = (rope: RopeConfig) => new RopeTable(backend, rope, contextLength, weights.ropeScaling);
+    this.#rope = table(config.rope);
+    this.#localRope = config.local === null ? this.#rope : table(config.local.rope);
     const vectors = (size: number) => backend.floats(CHUNK * stride(size));
     this.#stream = vectors(hidden);
     this.#normed = vectors(hidden);
@@ -109,10 +118,12 @@ export class Llama {
     this.#output = new OutputHead(backend, weights, config.normEpsilon, this.#normed);
   }
 
-  /** f32 values of the working vectors. */
-  static workingLength(config: LlamaConfig): number {
-    const { hidden, heads, kvHeads, headDim, feedForward } = config;
-    return CHUNK * (3 * hidden + 2 * heads * headDim + 2 * kvHeads * headDim + 2 * stride(feedForward));
+  /** f32 values of the working vectors and of rope's tables. */
+  static workingLength(config: LlamaConfig, contextLength: number): number {
+    const { hidden, heads, kvHeads, headDim, feedForward, rope, local } = config;
+    const column = 3 * hidden + 2 * heads * headDim + 2 * kvHeads * headDim + 2 * stride(feedForward);
+    const tables = [rope, ...(local === null ? [] : [local.rope])];
+    return tables.reduce((sum, table) => sum + tableLength(table, contextLength), CHUNK * column);
   }
 
   /** Runs a pass over at most CHUNK columns of different sequences; leaves the rows of each part in its `out`. */
@@ -127,7 +138,9 @@ export class Llama {
       }
       for (let i = 0; i < part.tokens.length; i++) tokens.push(part.tokens[i]);
     }
+    const { hidden, embeddingScale } = this.config;
     this.#backend.embed(this.#stream, this.#weights.embedding, tokens);
+    if (embeddingScale !== 1) this.#backend.scale(this.#stream, embeddingScale, tokens.length * hidden);
     this.#weights.layers.forEach((weights, layer) => {
       this.#attend(weights, layer, spans, tokens.length);
       this.#feedForward(weights, tokens.length);
@@ -135,15 +148,34 @@ export class Llama {
     this.#output.run(this.#stream, parts);
   }
 
-  /** (V, D): makes rows of states. */
-  get head(): Matrix {
-    return this.#weights.head;
+  /** Weights that are read to make a row of a state, in bytes. */
+  get headBytes(): number {
+    const { head, storedHeads } = this.#weights;
+    return storedHeads.model?.bytes ?? head.bytes;
+  }
+
+  /** A cheap head over the states that the model's own takes, for one text. @throws {MemoryError} If there is no room for its rows. */
+  openDraftHead(): DraftHead {
+    const { head, storedHeads } = this.#weights;
+    const { draft } = storedHeads;
+    return draft === null ? new ShortlistHead(this.#backend, head) : openDraft(this.#backend, draft);
+  }
+
+  /** Whether a matrix makes the rows, so that likelihoods need none. */
+  get hasLikelihood(): boolean {
+    return this.#weights.storedHeads.model === null;
+  }
+
+  /** To be closed by the caller. @throws {MemoryError} If there is no room for a tile of logits. */
+  openLikelihood(): Likelihood {
+    return new Likelihood(this.#backend, this.#weights.head);
   }
 
   #span(cache: KvCache, run: Run, column: number): Span {
     const { position, columns } = run;
     const { heads, kvHeads, headDim, rope } = this.config;
-    this.#table.fill(position + columns);
+    this.#rope.fill(position + columns);
+    this.#localRope.fill(position + columns);
     const some = (x: Floats, size: number) => this.#backend.slice(x, column * size, columns * size);
     const turn = { position, columns, headDim, rotary: rope.rotary, pairs: rope.pairs };
     return {
@@ -177,35 +209,47 @@ export class Llama {
     for (const span of spans) this.#lookBack(span, layer);
     backend.matmul(this.#attended, columns, [{ weights: weights.output, out: this.#update }]);
     if (weights.outputBias) backend.addBias(this.#update, weights.outputBias, hidden, columns);
-    backend.add(this.#stream, this.#update, columns * hidden);
+    this.#addUpdate(weights.postAttentionNorm, columns);
   }
 
   /** Rope and attention of a run. */
   #lookBack({ cache, run, q, k, v, attended, turnQ, turnK }: Span, layer: number): void {
     const backend = this.#backend;
     const { columns, position, branch } = run;
-    backend.rope(q, this.#table.values, turnQ);
-    backend.rope(k, this.#table.values, turnK);
+    const { heads, attentionScale: scale, local } = this.config;
+    const isLocal = local?.layers[layer];
+    const { values: angles } = isLocal ? this.#localRope : this.#rope;
+    backend.rope(q, angles, turnQ);
+    backend.rope(k, angles, turnK);
     if (branch === undefined) backend.storeKv(cache, k, v, { layer, position, columns });
     else {
       const { waiting, slot, moves } = branch;
       backend.storeKv(waiting, k, v, { layer, position: slot, columns });
       for (const move of moves) backend.copyKv(cache, waiting, { layer, ...move });
     }
-    const { heads } = this.config;
-    backend.attention(attended, q, cache, { layer, position, columns, heads, scale: this.#scale });
+    const window = isLocal ? local?.window : undefined;
+    backend.attention(attended, q, cache, { layer, position, columns, heads, scale, window });
   }
 
   #feedForward(layer: LayerWeights, columns: number): void {
     const backend = this.#backend;
-    const { hidden, feedForward, normEpsilon } = this.config;
+    const { hidden, feedForward, gate, normEpsilon } = this.config;
     backend.rmsNorm(this.#normed, this.#stream, layer.feedForwardNorm, hidden, columns, normEpsilon);
     backend.matmul(this.#normed, columns, [
       { weights: layer.gate, out: this.#gate },
       { weights: layer.up, out: this.#up },
     ]);
-    backend.swiglu(this.#gate, this.#gate, this.#up, columns * stride(feedForward));
+    const count = columns * stride(feedForward);
+    if (gate === "gelu") backend.geglu(this.#gate, this.#gate, this.#up, count);
+    else backend.swiglu(this.#gate, this.#gate, this.#up, count);
     backend.matmul(this.#gate, columns, [{ weights: layer.down, out: this.#update }]);
-    backend.add(this.#stream, this.#update, columns * hidden);
+    this.#addUpdate(layer.postFeedForwardNorm, columns);
+  }
+
+  /** Adds what a half of a layer has made to the stream, normed where there is a norm for it. */
+  #addUpdate(norm: Floats | null, columns: number): void {
+    const { hidden, normEpsilon } = this.config;
+    if (norm) this.#backend.rmsNorm(this.#update, this.#update, norm, hidden, columns, normEpsilon);
+    this.#backend.add(this.#stream, this.#update, columns * hidden);
   }
 }

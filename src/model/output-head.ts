@@ -8,10 +8,13 @@
  */
 import { type Backend, type Floats, type Matrix, stride } from "../backend/backend.ts";
 import { MemoryError } from "../errors.ts";
+import type { Head } from "./head/head.ts";
 import type { Part } from "./llama.ts";
 
 export interface OutputWeights {
   readonly head: Matrix; // (V, D)
+  /** What makes the rows instead, where the model has it. */
+  readonly storedHeads: { readonly model: Head | null };
   readonly outputNorm: Floats; // (D)
 }
 
@@ -85,13 +88,19 @@ export class OutputHead {
     const { head } = this.#weights;
     const size = stride(head.rows);
     const logits = products.length > 1 && together > 0 ? this.#logitsOf(together) : null;
-    if (logits !== null) backend.matmul(this.#states, together, [{ weights: head, out: logits }]);
+    if (logits !== null) this.#makeRows(this.#states, together, logits);
     let row = 0;
     for (const { states, rows, out } of products) {
       if (logits !== null) backend.copy(out, backend.slice(logits, row * size, rows * size), rows * size);
-      else backend.matmul(states, rows, [{ weights: head, out }]);
+      else this.#makeRows(states, rows, out);
       row += rows;
     }
+  }
+
+  #makeRows(states: Floats, count: number, out: Floats): void {
+    const { head, storedHeads } = this.#weights;
+    if (storedHeads.model !== null) storedHeads.model.rows(states, count, out);
+    else this.#backend.matmul(states, count, [{ weights: head, out }]);
   }
 
   /** Room for `rows` rows; null where memory is short of it, and each sequence must read the head's weights itself. */

@@ -10,7 +10,7 @@
  */
 import { type Backend, type Floats, stride } from "../backend/backend.ts";
 import { cos, exp, log, sin } from "../math.ts";
-import type { RopeConfig } from "./config.ts";
+import type { RopeConfig } from "./rope-config.ts";
 
 /** Positions computed at a time. */
 const STEP = 64;

@@ -7,7 +7,9 @@
 import { UnsupportedError } from "../errors.ts";
 import { isWeightType, WEIGHT_TYPES, type WeightType } from "../format/blocks.ts";
 import type { Gguf, TensorInfo } from "../format/gguf.ts";
-import type { LlamaConfig } from "./config.ts";
+import { architectureOf, type LlamaConfig } from "./config.ts";
+import { headTensorName } from "./head/stored-head.ts";
+import { planStoredHeads, type StoredHeadPlan } from "./head/stored-plan.ts";
 
 /** "matrix": packed for matmul. "vector": f32 values. */
 export interface PlannedTensor {
@@ -22,6 +24,8 @@ export interface TensorPlan {
   /** By name. */
   readonly tensors: ReadonlyMap<string, PlannedTensor>;
   readonly vocab: number;
+  /** Heads beside the dense one. */
+  readonly heads: StoredHeadPlan;
 }
 
 interface Expected {
@@ -42,7 +46,7 @@ export function planTensors(gguf: Gguf, config: LlamaConfig): TensorPlan {
   const expected = expectedTensors(config, vocab);
   const tensors = new Map<string, PlannedTensor>();
   for (const info of gguf.tensors) {
-    if (IGNORED.test(info.name)) continue;
+    if (IGNORED.test(info.name) || headTensorName(info.name) !== null) continue;
     const shape = expected.get(info.name);
     if (shape === undefined) {
       throw new UnsupportedError(
@@ -54,7 +58,7 @@ export function planTensors(gguf: Gguf, config: LlamaConfig): TensorPlan {
   for (const [name, shape] of expected) {
     if (!shape.optional && !tensors.has(name)) throw missing(name);
   }
-  return { tensors, vocab };
+  return { tensors, vocab, heads: planStoredHeads(gguf, { vocab, hidden: config.hidden }) };
 }
 
 function plan(info: TensorInfo, expected: Expected): PlannedTensor {
@@ -75,37 +79,21 @@ function plan(info: TensorInfo, expected: Expected): PlannedTensor {
 }
 
 function expectedTensors(config: LlamaConfig, vocab: number): Map<string, Expected> {
-  const { hidden, feedForward, heads, kvHeads, headDim, rope } = config;
+  const { hidden, rope } = config;
+  const architecture = architectureOf(config.architecture);
   const expected = new Map<string, Expected>();
-  const matrix = (name: string, rows: number, cols: number, optional = false) =>
-    expected.set(`${name}.weight`, { kind: "matrix", rows, cols, optional });
-  const vector = (name: string, cols: number, optional = false) =>
-    expected.set(name, { kind: "vector", rows: 1, cols, optional });
+  const add = (name: string, tensor: Expected) => expected.set(name, tensor);
 
-  matrix("token_embd", vocab, hidden);
-  matrix("output", vocab, hidden, true); // tied to the embedding where absent
-  vector("output_norm.weight", hidden);
-  vector("rope_freqs.weight", rope.rotary / 2, true);
+  add("token_embd.weight", { kind: "matrix", rows: vocab, cols: hidden });
+  // Tied to the embedding where absent.
+  add("output.weight", { kind: "matrix", rows: vocab, cols: hidden, optional: true });
+  add("output_norm.weight", { kind: "vector", rows: 1, cols: hidden });
+  if (architecture.ropeDivisors) {
+    add("rope_freqs.weight", { kind: "vector", rows: 1, cols: rope.rotary / 2, optional: true });
+  }
+  const tensors = architecture.layer(config);
   for (let layer = 0; layer < config.layers; layer++) {
-    const block = `blk.${layer}`;
-    vector(`${block}.attn_norm.weight`, hidden);
-    matrix(`${block}.attn_q`, heads * headDim, hidden);
-    matrix(`${block}.attn_k`, kvHeads * headDim, hidden);
-    matrix(`${block}.attn_v`, kvHeads * headDim, hidden);
-    matrix(`${block}.attn_output`, hidden, heads * headDim);
-    const biased = config.architecture === "qwen2";
-    vector(`${block}.attn_q.bias`, heads * headDim, !biased);
-    vector(`${block}.attn_k.bias`, kvHeads * headDim, !biased);
-    vector(`${block}.attn_v.bias`, kvHeads * headDim, !biased);
-    vector(`${block}.attn_output.bias`, hidden, true);
-    if (config.architecture === "qwen3") {
-      vector(`${block}.attn_q_norm.weight`, headDim);
-      vector(`${block}.attn_k_norm.weight`, headDim);
-    }
-    vector(`${block}.ffn_norm.weight`, hidden);
-    matrix(`${block}.ffn_gate`, feedForward, hidden);
-    matrix(`${block}.ffn_up`, feedForward, hidden);
-    matrix(`${block}.ffn_down`, hidden, feedForward);
+    for (const tensor of tensors) add(`blk.${layer}.${tensor.name}`, tensor);
   }
   return expected;
 }

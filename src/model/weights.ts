@@ -6,14 +6,24 @@
 import type { Backend, Floats, Matrix } from "../backend/backend.ts";
 import { bytesPerRow, decodeWeights } from "../format/blocks.ts";
 import type { ByteReader } from "../format/bytes.ts";
-import { FINGERPRINT_BYTES, type Fingerprint } from "../format/fingerprint.ts";
+import { FINGERPRINT_BYTES, Fingerprint } from "../format/fingerprint.ts";
 import type { LlamaConfig } from "./config.ts";
+import { headTensorName } from "./head/stored-head.ts";
+import {
+  openStoredHeads,
+  type PlannedHeadTensor,
+  type ReadHeadTensor,
+  type StoredHeads,
+  storedHeadBytes,
+} from "./head/stored-plan.ts";
 import type { PlannedTensor, TensorPlan } from "./tensors.ts";
 
 /** Shapes in comments are (rows, cols); D hidden, H heads, G kv heads, d head size, F feed-forward, V vocab. */
 export interface LlamaWeights {
   readonly embedding: Matrix; // (V, D)
   readonly head: Matrix; // (V, D); the embedding itself where the file ties them
+  /** What makes rows or drafts instead of `head`, where the file has it. */
+  readonly storedHeads: StoredHeads;
   readonly outputNorm: Floats; // (D)
   readonly layers: readonly LayerWeights[];
   /** Divisors of the rope frequencies, (rotary / 2), or null. */
@@ -32,15 +42,17 @@ export interface LayerWeights {
   readonly outputBias: Floats | null; // (D)
   readonly qNorm: Floats | null; // (d)
   readonly kNorm: Floats | null; // (d)
+  readonly postAttentionNorm: Floats | null; // (D)
   readonly feedForwardNorm: Floats; // (D)
   readonly gate: Matrix; // (F, D)
   readonly up: Matrix; // (F, D)
   readonly down: Matrix; // (D, F)
+  readonly postFeedForwardNorm: Floats | null; // (D)
 }
 
 /** Bytes the planned tensors will take in `backend`. */
 export function weightBytes(backend: Backend, plan: TensorPlan): number {
-  let bytes = 0;
+  let bytes = storedHeadBytes(backend, plan.heads);
   for (const tensor of plan.tensors.values()) {
     bytes +=
       tensor.kind === "vector" ? tensor.cols * 4 : backend.matrixBytes(tensor.type, tensor.rows, tensor.cols);
@@ -58,9 +70,14 @@ export async function loadWeights(
 ): Promise<LlamaWeights> {
   const matrices = new Map<string, Matrix>();
   const vectors = new Map<string, Floats>();
+  const stored = new Map<string, ReadHeadTensor>();
   let ropeScaling: Float32Array | null = null;
   for (const [name, tensor] of inFileOrder(plan)) {
     await reader.skip(tensor.info.offset - reader.position, `bytes before tensor "${name}"`);
+    if (plan.heads.tensors.has(name)) {
+      stored.set(name, await loadHeadTensor(backend, reader, tensor as PlannedHeadTensor, plan, fingerprint));
+      continue;
+    }
     fingerprint.addText(`${name} ${tensor.type} ${tensor.rows} ${tensor.cols}`);
     if (tensor.kind === "matrix") matrices.set(name, await loadMatrix(backend, reader, tensor, fingerprint));
     else {
@@ -75,9 +92,11 @@ export async function loadWeights(
   const vector = (name: string) => vectors.get(name) as Floats;
   const optional = (name: string) => vectors.get(name) ?? null;
   const embedding = matrix("token_embd");
+  const head = matrices.get("output.weight") ?? embedding;
   return {
     embedding,
-    head: matrices.get("output.weight") ?? embedding,
+    head,
+    storedHeads: openStoredHeads(plan.heads, stored, { backend, dense: head }),
     outputNorm: vector("output_norm.weight"),
     ropeScaling,
     layers: Array.from({ length: config.layers }, (_, layer) => {
@@ -94,23 +113,43 @@ export async function loadWeights(
         outputBias: optional(`${block}.attn_output.bias`),
         qNorm: optional(`${block}.attn_q_norm.weight`),
         kNorm: optional(`${block}.attn_k_norm.weight`),
+        postAttentionNorm: optional(`${block}.post_attention_norm.weight`),
         feedForwardNorm: vector(`${block}.ffn_norm.weight`),
         gate: matrix(`${block}.ffn_gate`),
         up: matrix(`${block}.ffn_up`),
         down: matrix(`${block}.ffn_down`),
+        postFeedForwardNorm: optional(`${block}.post_ffw_norm.weight`),
       };
     }),
   };
 }
 
-function inFileOrder(plan: TensorPlan): [string, PlannedTensor][] {
-  return [...plan.tensors].sort(([, a], [, b]) => a.info.offset - b.info.offset);
+function inFileOrder({ tensors, heads }: TensorPlan): [string, PlannedTensor | PlannedHeadTensor][] {
+  return [...tensors, ...heads.tensors].sort(([, a], [, b]) => a.info.offset - b.info.offset);
+}
+
+/** A head that only drafts does not change the text, hence not the fingerprint. */
+async function loadHeadTensor(
+  backend: Backend,
+  reader: ByteReader,
+  tensor: PlannedHeadTensor,
+  { heads }: TensorPlan,
+  fingerprint: Fingerprint,
+): Promise<ReadHeadTensor> {
+  const { name, type, shape, bytes: size } = tensor.info;
+  const isModel = headTensorName(name)?.[0] === heads.model;
+  const counted = isModel ? fingerprint : new Fingerprint();
+  counted.addText(`${name} ${type} ${shape.join(" ")}`);
+  if (tensor.kind === "matrix") return await loadMatrix(backend, reader, tensor, counted);
+  const bytes = (await reader.read(size, `tensor "${name}"`)).slice();
+  counted.addBytes(bytes.subarray(0, FINGERPRINT_BYTES));
+  return { name, type, shape, bytes };
 }
 
 async function loadMatrix(
   backend: Backend,
   reader: ByteReader,
-  tensor: PlannedTensor,
+  tensor: Pick<PlannedTensor, "info" | "type" | "rows" | "cols">,
   fingerprint: Fingerprint,
 ): Promise<Matrix> {
   const writer = backend.matrix(tensor.type, tensor.rows, tensor.cols);

@@ -1,6 +1,7 @@
 import { Template } from "@huggingface/jinja";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { UnsupportedError } from "../../src/errors.ts";
 import type { MetadataValue } from "../../src/format/gguf.ts";
 import { type ChatMessage, encodeChat, renderChat } from "../../src/model/chat-template.ts";
 import { createTokenizer } from "../../src/model/tokenizer.ts";
@@ -14,6 +15,31 @@ const INSTRUCT =
   "{{ raise_exception('Roles must alternate') }}{% endif %}{% if message['role'] == 'user' %}" +
   "{{ '[INST] ' + message['content'] | trim + ' [/INST]' }}{% else %}{{ message['content'] ~ eos_token }}{% endif %}" +
   "{% endfor %}";
+
+/** What Gemma was trained on: a system message begins the first turn, the assistant is "model", turns alternate. */
+const GEMMA = `{{ bos_token }}
+{%- if messages[0]['role'] == 'system' -%}
+  {%- set before = (messages[0]['content'] if messages[0]['content'] is string else messages[0]['content'][0]['text']) + '\\n\\n' -%}
+  {%- set turns = messages[1:] -%}
+{%- else -%}
+  {%- set before = "" -%}
+  {%- set turns = messages -%}
+{%- endif -%}
+{%- for turn in turns -%}
+  {%- if (turn['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+    {{ raise_exception("Turns must alternate") }}
+  {%- endif -%}
+  {{ '<start_of_turn>' + ('model' if turn['role'] == 'assistant' else turn['role']) + '\\n' + (before if loop.first else "") }}
+  {%- if turn['content'] is string -%}
+    {{ turn['content'] | trim }}
+  {%- elif turn['content'] is iterable -%}
+    {%- for part in turn['content'] -%}{{ part['text'] | trim }}{%- endfor -%}
+  {%- else -%}
+    {{ raise_exception("Content is of no known kind") }}
+  {%- endif -%}
+  {{ '<end_of_turn>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<start_of_turn>model\\n' }}{%- endif -%}`;
 
 /** Namespaces, slices, filters, methods, macros, blocks: what the large templates of today are made of. */
 const RICH = `
@@ -71,6 +97,68 @@ describe("renderChat", () => {
     expect(renderChat(withTemplate(template), conversation)).toBe(expected);
   });
 
+  it("puts conversations as Gemma knows them", () => {
+    const metadata = withTemplate(GEMMA, {
+      "tokenizer.ggml.model": "llama",
+      "tokenizer.ggml.tokens": ["<pad>", "<eos>", "<bos>"],
+      "tokenizer.ggml.bos_token_id": 2,
+    });
+    const turns: ChatMessage[] = [
+      { role: "user", content: " Hi \n" },
+      { role: "assistant", content: "Hello" },
+      { role: "user", content: "Why?" },
+    ];
+    const expected =
+      "user\n{}Hi<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n" +
+      "<start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\n";
+    expect(renderChat(metadata, turns)).toBe(`<bos><start_of_turn>${expected.replace("{}", "")}`);
+    const withSystem = [{ role: "system", content: "Be brief." }, ...turns];
+    expect(renderChat(metadata, withSystem)).toBe(
+      `<bos><start_of_turn>${expected.replace("{}", "Be brief.\n\n")}`,
+    );
+    expect(() => renderChat(metadata, turns.slice(1))).toThrow(
+      'Cannot render chat template "tokenizer.chat_template": Turns must alternate',
+    );
+  });
+
+  it("puts tools, calls and their answers as templates of Hermes and Qwen look for them", () => {
+    const template =
+      "{% if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>{% endif %}" +
+      "{% for message in messages %}[{{ message.role }}]{{ message.content }}" +
+      "{% for tool_call in message.tool_calls or [] %}{% set call = tool_call.function %}" +
+      '<tool_call>{"name": "{{ call.name }}", "arguments": {{ tool_call.arguments | tojson }}}</tool_call>' +
+      "{% endfor %}{% endfor %}";
+    const tool = { type: "function", function: { name: "f" } };
+    const calls: ChatMessage[] = [
+      { role: "user", content: "Hi" },
+      { role: "assistant", content: "", toolCalls: [{ id: "1", name: "f", arguments: { a: [1] } }] },
+      { role: "tool", content: "ok", toolCallId: "1" },
+    ];
+    expect(renderChat(withTemplate(template), calls, { tools: [tool] })).toBe(
+      '<tools>{"type": "function", "function": {"name": "f"}}</tools>[user]Hi[assistant]' +
+        '<tool_call>{"name": "f", "arguments": {"a": [1]}}</tool_call>[tool]ok',
+    );
+    expect(renderChat(withTemplate(template), conversation)).not.toContain("tool");
+  });
+
+  it("refuses tools where the template knows nothing of them, and more than a template may get", () => {
+    const message = "The model's chat template knows nothing of tools";
+    const tools = [{ name: "f" }];
+    for (const metadata of [withTemplate(CHATML), new Map()]) {
+      expect(() => renderChat(metadata, conversation, { tools })).toThrow(new UnsupportedError(message));
+      for (const one of [
+        { role: "tool", content: "" },
+        { role: "assistant", content: "", toolCalls: [{ name: "f", arguments: {} }] },
+      ]) {
+        expect(() => renderChat(metadata, [...conversation, one])).toThrow(new UnsupportedError(message));
+      }
+    }
+    const long = [{ description: "x".repeat(1 << 20) }];
+    expect(() => renderChat(withTemplate("{{ tools }}"), conversation, { tools: long })).toThrow(
+      '"messages" must have at most 1,048,576 characters, got',
+    );
+  });
+
   it("joins the contents where there is no template", () => {
     const metadata = new Map();
     expect(renderChat(metadata, [{ role: "user", content: "Once upon" }])).toBe("Once upon");
@@ -79,7 +167,7 @@ describe("renderChat", () => {
 
   it("tells the date in UTC and English", () => {
     const template = "{{ strftime_now('%d %b %Y, %A %-d %B %y, %H:%M:%S %I %p %m %a %% %q') }}";
-    expect(renderChat(withTemplate(template), conversation, new Date("2026-03-05T14:07:09Z"))).toBe(
+    expect(renderChat(withTemplate(template), conversation, { now: new Date("2026-03-05T14:07:09Z") })).toBe(
       "05 Mar 2026, Thursday 5 March 26, 14:07:09 02 PM 03 Thu % %q",
     );
   });

@@ -76,8 +76,34 @@ describe("SentencePiece", () => {
   });
 });
 
-function expectSameHashes(tokenizer: Tokenizer, hashes: string): void {
-  texts.forEach((text, index) => {
+describe("SentencePiece with the marks of Gemma", () => {
+  const file = golden<Golden & { metadata: Record<string, MetadataValue>; texts: string[] }>("gemma");
+  const tokenizer = createTokenizer(toMetadata(file.metadata));
+
+  it("gives llama.cpp's tokens for every text", () => {
+    expectSameHashes(tokenizer, file.hashes, [...file.texts, ...texts]);
+  });
+
+  it("adds and ends where llama.cpp does", () => {
+    expectSameEnds(tokenizer, file);
+    expect([tokenizer.bos, tokenizer.eos]).toEqual([2, 1]);
+  });
+
+  it("gives llama.cpp's text for any tokens", () => {
+    for (const [tokens, text] of file.pieces) expect(tokenizer.decode(tokens)).toBe(text);
+  });
+
+  it("puts no space before a text and loses none, of any number", () => {
+    for (const text of file.texts.filter((each) => !/[<▁]/.test(each))) {
+      expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+    }
+    expect(tokenizer.encode("  \n\n   ", { special: false }).length).toBe(3);
+  });
+});
+
+function expectSameHashes(tokenizer: Tokenizer, hashes: string, all = texts): void {
+  expect(hashes.length).toBe(8 * all.length);
+  all.forEach((text, index) => {
     const plain = tokenizer.encode(text, { special: false });
     const special = tokenizer.encode(text, { special: false, parseSpecial: true });
     const expected = hashes.slice(8 * index, 8 * index + 8);

@@ -19,7 +19,7 @@ import { quantize } from "./quantize.ts";
 import { createRandom, seedOf } from "./random.ts";
 import { syntheticTokenizer } from "./synthetic-tokenizer.ts";
 
-export type Architecture = "llama" | "qwen2" | "qwen3";
+export type Architecture = "llama" | "qwen2" | "qwen3" | "gemma3";
 
 export interface SyntheticModelOptions {
   /** Default "llama". */
@@ -32,27 +32,29 @@ export interface SyntheticModelOptions {
   vocab?: number;
   /** Default 64, or one block of `type` where that is wider. */
   hidden?: number;
-  /** Default 2. */
+  /** Default 2; for gemma3 7, so that one of them looks at all positions. */
   layers?: number;
   /** Default 4. */
   heads?: number;
   /** Default 2. */
   kvHeads?: number;
-  /** Default: hidden / heads; for qwen3 twice that, as its files have it different. */
+  /** Default: hidden / heads; for qwen3 and gemma3 twice that, as their files have it different. */
   headDim?: number;
   /** Width of the feed-forward layer. Default 96, or one block. */
   feedForward?: number;
   /** Default 256. */
   contextLength?: number;
-  /** Whether the head uses the embedding table. Default false. */
+  /** Positions that local layers look at. Default: for gemma3 24, else none. */
+  window?: number;
+  /** Whether the head uses the embedding table. Default false; for gemma3 true. */
   tied?: boolean;
   /**
    * "linear": positions divided by 4. "llama3": a factor per frequency, in the tensor `rope_freqs.weight`.
    * Default "none".
    */
   ropeScaling?: "none" | "linear" | "llama3";
-  /** Default "gpt2". */
-  tokenizer?: "llama" | "gpt2";
+  /** Default "gpt2"; for gemma3 "gemma". */
+  tokenizer?: "llama" | "gpt2" | "gemma";
   /** Value of `tokenizer.ggml.pre`. Default: "qwen2" for the qwens, else "gpt-2". */
   pre?: string;
   chatTemplate?: string;
@@ -91,6 +93,10 @@ export function mediumTypes(layers: number): (name: string) => WeightType | unde
 const LOGIT_DEVIATION = 3;
 const NORM_EPSILON = 1e-5;
 const ROPE_BASE = 10_000;
+/** Of the layers of gemma3 that look at everything; the others have the usual one. */
+const GEMMA_ROPE_BASE = 1_000_000;
+const GEMMA_WINDOW = 24;
+const POST_NORM = 10;
 const LINEAR_FACTOR = 4;
 /** Weights made and encoded at a time. */
 const PIECE_WEIGHTS = 1 << 16;
@@ -121,20 +127,22 @@ export function syntheticModel(options: SyntheticModelOptions = {}): GgufSpec {
   const { architecture = "llama", type = "F16", heads = 4 } = options;
   const block = blockSize(type).weights;
   const hidden = options.hidden ?? Math.max(64, block);
-  const headDim = options.headDim ?? (hidden / heads) * (architecture === "qwen3" ? 2 : 1);
+  const isGemma = architecture === "gemma3";
+  const headDim = options.headDim ?? (hidden / heads) * (isGemma || architecture === "qwen3" ? 2 : 1);
   const model: Model = {
     architecture,
     type,
     typeOf: () => undefined,
     vocab: 512,
-    layers: 2,
+    layers: isGemma ? 7 : 2,
     heads,
     kvHeads: 2,
     feedForward: Math.max(96, block),
     contextLength: 256,
-    tied: false,
+    window: isGemma ? GEMMA_WINDOW : 0,
+    tied: isGemma,
     ropeScaling: "none",
-    tokenizer: "gpt2",
+    tokenizer: isGemma ? "gemma" : "gpt2",
     pre: architecture === "llama" ? "gpt-2" : "qwen2",
     seed: 1,
     ...options,
@@ -160,8 +168,9 @@ function modelMetadata(model: Model): Record<string, GgufValue> {
     [`${arch}.attention.head_count`]: u32(model.heads),
     [`${arch}.attention.head_count_kv`]: u32(model.kvHeads),
     [`${arch}.attention.layer_norm_rms_epsilon`]: f32(NORM_EPSILON),
-    [`${arch}.rope.freq_base`]: f32(ROPE_BASE),
+    [`${arch}.rope.freq_base`]: f32(arch === "gemma3" ? GEMMA_ROPE_BASE : ROPE_BASE),
   };
+  if (model.window > 0) metadata[`${arch}.attention.sliding_window`] = u32(model.window);
   if (headDim * model.heads !== model.hidden) {
     metadata[`${arch}.attention.key_length`] = u32(headDim);
     metadata[`${arch}.attention.value_length`] = u32(headDim);
@@ -186,8 +195,8 @@ function modelTensors(model: Model): GgufTensor[] {
   const { architecture, hidden, headDim, heads, kvHeads, feedForward, vocab } = model;
   const matrix = (name: string, cols: number, rows: number, gain = 1): GgufTensor =>
     randomTensor(model, name, [cols, rows], { deviation: gain / Math.sqrt(cols) });
-  const norm = (name: string, length: number): GgufTensor =>
-    randomTensor(model, name, [length], { mean: 1, deviation: 0.1 });
+  const norm = (name: string, length: number, mean = 1): GgufTensor =>
+    randomTensor(model, name, [length], { mean, deviation: 0.1 });
 
   const head = matrix("output.weight", hidden, vocab, LOGIT_DEVIATION);
   const tensors = [
@@ -216,7 +225,12 @@ function modelTensors(model: Model): GgufTensor[] {
         tensors.push(randomTensor(model, name, [count * headDim], { deviation: 0.5 }));
       }
     }
-    if (architecture === "qwen3") {
+    if (architecture === "gemma3") {
+      // Enough for the layers to be heard beside the token itself, which a tied head would say again.
+      tensors.push(norm(`${block}.post_attention_norm.weight`, hidden, POST_NORM));
+      tensors.push(norm(`${block}.post_ffw_norm.weight`, hidden, POST_NORM));
+    }
+    if (architecture === "qwen3" || architecture === "gemma3") {
       tensors.push(
         norm(`${block}.attn_q_norm.weight`, headDim),
         norm(`${block}.attn_k_norm.weight`, headDim),

@@ -1,15 +1,15 @@
 /**
  * Tokenizer metadata of any size in the two kinds that GGUF files carry, made from a small text.
  *
- * "llama" is SentencePiece BPE (pieces with scores, byte tokens), "gpt2" is byte-level BPE (tokens and merges). Both
- * learn their first merges from the text, so that plain English takes several characters per token; the rest of the
+ * "llama" is SentencePiece BPE (pieces with scores, byte tokens), "gemma" the same with Gemma's marks and runs of spaces,
+ * "gpt2" is byte-level BPE (tokens and merges). All learn their first merges from the text, so that plain English takes several characters per token; the rest of the
  * vocabulary is filled with random merges of what is there.
  */
 import { bool, f32s, type GgufValue, i32s, string, strings, u32 } from "./gguf-writer.ts";
 import { createRandom } from "./random.ts";
 
 export interface SyntheticTokenizerOptions {
-  kind: "llama" | "gpt2";
+  kind: "llama" | "gpt2" | "gemma";
   vocab: number;
   /** Value of `tokenizer.ggml.pre`, for gpt2. Default "gpt-2". */
   pre?: string;
@@ -28,18 +28,67 @@ const TEXT = `
 const NORMAL = 1;
 const UNKNOWN = 2;
 const CONTROL = 3;
+const USER_DEFINED = 4;
 const BYTE = 6;
 const LONGEST_PIECE = 12;
 
 export function syntheticTokenizer(options: SyntheticTokenizerOptions): Record<string, GgufValue> {
-  const metadata = options.kind === "llama" ? sentencePieces(options) : byteLevel(options);
+  const kinds = { llama: sentencePieces, gpt2: byteLevel, gemma: gemmaPieces };
+  const metadata = kinds[options.kind](options);
   if (options.chatTemplate !== undefined) metadata["tokenizer.chat_template"] = string(options.chatTemplate);
   return metadata;
 }
 
-function sentencePieces({ vocab, seed }: SyntheticTokenizerOptions): Record<string, GgufValue> {
-  const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${hex(byte)}>`);
-  const special = ["<unk>", "<s>", "</s>", ...bytes];
+function sentencePieces(options: SyntheticTokenizerOptions): Record<string, GgufValue> {
+  const marks = [
+    { text: "<unk>", type: UNKNOWN },
+    { text: "<s>", type: CONTROL },
+    { text: "</s>", type: CONTROL },
+  ];
+  return {
+    ...piecesAfter(marks, options),
+    "tokenizer.ggml.bos_token_id": u32(1),
+    "tokenizer.ggml.eos_token_id": u32(2),
+    "tokenizer.ggml.unknown_token_id": u32(0),
+    "tokenizer.ggml.add_bos_token": bool(true),
+    "tokenizer.ggml.add_eos_token": bool(false),
+  };
+}
+
+/** Marks in Gemma's order; newlines and spaces in a row are tokens, whatever stands around them. */
+function gemmaPieces(options: SyntheticTokenizerOptions): Record<string, GgufValue> {
+  const controls = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>"];
+  const runs = (text: string, from: number) =>
+    Array.from({ length: 8 - from }, (_, i) => ({ text: text.repeat(from + i), type: USER_DEFINED }));
+  const marks = [
+    ...controls.map((text) => ({ text, type: text === "<unk>" ? UNKNOWN : CONTROL })),
+    ...runs("\n", 1),
+    ...runs(" ", 2),
+  ];
+  return {
+    ...piecesAfter(marks, options),
+    "tokenizer.ggml.bos_token_id": u32(2),
+    "tokenizer.ggml.eos_token_id": u32(1),
+    "tokenizer.ggml.unknown_token_id": u32(3),
+    "tokenizer.ggml.padding_token_id": u32(0),
+    "tokenizer.ggml.add_bos_token": bool(true),
+    "tokenizer.ggml.add_eos_token": bool(false),
+    "tokenizer.ggml.add_space_prefix": bool(false),
+  };
+}
+
+interface Mark {
+  readonly text: string;
+  readonly type: number;
+}
+
+/** SentencePiece tokens: the marks, a token for each byte, then learnt pieces and single characters. */
+function piecesAfter(
+  marks: readonly Mark[],
+  { vocab, seed }: SyntheticTokenizerOptions,
+): Record<string, GgufValue> {
+  const bytes = Array.from({ length: 256 }, (_, byte) => ({ text: `<0x${hex(byte)}>`, type: BYTE }));
+  const special = [...marks, ...bytes];
   const alphabet = [
     "▁",
     ...Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)),
@@ -50,24 +99,16 @@ function sentencePieces({ vocab, seed }: SyntheticTokenizerOptions): Record<stri
   const pieces = merges.map(([left, right]) => left + right);
   return {
     "tokenizer.ggml.model": string("llama"),
-    "tokenizer.ggml.tokens": strings([...special, ...pieces, ...alphabet]),
+    "tokenizer.ggml.tokens": strings([...special.map(({ text }) => text), ...pieces, ...alphabet]),
     // The earlier the merge, the higher the score; single characters, which nothing merges into, come last.
     "tokenizer.ggml.scores": f32s([
       ...special.map(() => 0),
       ...[...pieces, ...alphabet].map((_, rank) => -rank),
     ]),
     "tokenizer.ggml.token_type": i32s([
-      UNKNOWN,
-      CONTROL,
-      CONTROL,
-      ...bytes.map(() => BYTE),
+      ...special.map(({ type }) => type),
       ...[...pieces, ...alphabet].map(() => NORMAL),
     ]),
-    "tokenizer.ggml.bos_token_id": u32(1),
-    "tokenizer.ggml.eos_token_id": u32(2),
-    "tokenizer.ggml.unknown_token_id": u32(0),
-    "tokenizer.ggml.add_bos_token": bool(true),
-    "tokenizer.ggml.add_eos_token": bool(false),
   };
 }
 

@@ -1,5 +1,6 @@
 /** Tokens that stand for themselves in a text, found by their spelling before anything is merged. */
 import { grouped, UnsupportedError } from "../../errors.ts";
+import { type Occurrence, SpellingIndex } from "./spelling-index.ts";
 import { TokenType, type Vocabulary } from "./vocabulary.ts";
 
 /** Largest number of tokens that are searched for in a text; today's files have at most some thousands. */
@@ -15,8 +16,8 @@ export type Fragment = string | number;
  * long ones the lowest id.
  */
 export class SpecialTokens {
-  readonly #userDefined: readonly (readonly [string, number])[];
-  readonly #all: readonly (readonly [string, number])[];
+  readonly #userDefined: SpellingIndex;
+  readonly #all: SpellingIndex;
 
   /** @throws {UnsupportedError} If there are so many that searching a text would take too long. */
   constructor({ texts, types }: Vocabulary) {
@@ -29,31 +30,27 @@ export class SpecialTokens {
       const limit = `at most ${grouped(MAX_SPECIAL)} control and user-defined tokens`;
       throw new UnsupportedError(`Vocabulary must have ${limit}, got ${grouped(found.length)}`);
     }
-    this.#all = found
+    const all = found
       .map((id) => ({ id, text: texts[id], size: utf8.encode(texts[id]).length }))
-      .sort((a, b) => b.size - a.size || a.id - b.id)
-      .map(({ id, text }) => [text, id]);
-    this.#userDefined = this.#all.filter(([, id]) => types[id] === userDefined);
+      .sort((a, b) => b.size - a.size || a.id - b.id);
+    this.#all = new SpellingIndex(all);
+    this.#userDefined = new SpellingIndex(all.filter(({ id }) => types[id] === userDefined));
   }
 
   split(text: string, parseSpecial: boolean): Fragment[] {
-    let fragments: Fragment[] = text === "" ? [] : [text];
-    for (const [spelling, id] of parseSpecial ? this.#all : this.#userDefined) {
-      if (!text.includes(spelling)) continue;
-      fragments = fragments.flatMap((fragment) =>
-        typeof fragment === "string" ? cut(fragment, spelling, id) : fragment,
-      );
-    }
-    return fragments;
+    const index = parseSpecial ? this.#all : this.#userDefined;
+    return fragmentsOf(text, index.find(text));
   }
 }
 
-function cut(text: string, spelling: string, id: number): Fragment[] {
-  const parts: Fragment[] = [];
-  for (const between of text.split(spelling)) {
-    if (between !== "") parts.push(between);
-    parts.push(id);
+function fragmentsOf(text: string, occurrences: readonly Occurrence[]): Fragment[] {
+  const fragments: Fragment[] = [];
+  let end = 0;
+  for (const { position, length, id } of occurrences) {
+    if (position > end) fragments.push(text.slice(end, position));
+    fragments.push(id);
+    end = position + length;
   }
-  parts.pop();
-  return parts;
+  if (end < text.length) fragments.push(text.slice(end));
+  return fragments;
 }
