@@ -7,21 +7,48 @@ export class BatchQueue {
   readonly #source: Source;
   readonly #active = new Set<object>();
   #queue: readonly WaitingCall[] = [];
-  #running = false;
-  /** What the task that is waited for must find here; null when none is. */
-  #wait: object | null = null;
+  /** Ends with the round that runs; null while none does. */
+  #round: Promise<void> | null = null;
 
   constructor(source: Source) {
     this.#source = source;
   }
 
-  /** Puts a call of `stream` in the queue. */
-  forward(stream: object, call: Call): Promise<Rows> {
-    return new Promise((resolve, reject) => {
-      this.#queue = [...this.#queue, new WaitingCall(stream, call, resolve, reject)];
-      this.#active.add(stream);
+  /** Answers a call of `stream` when its turn has come. */
+  async forward(stream: object, call: Call): Promise<Rows> {
+    this.#active.add(stream);
+    if (this.#active.size === 1 && this.#queue.length === 0 && this.#round === null) return this.#alone(call);
+    const waiting = new WaitingCall(stream, call);
+    this.#queue = [...this.#queue, waiting];
+    this.#proceed();
+    // Every stream sees to it itself that things go on. In an edge worker each is another request, which may be cut off,
+    // and then nothing that it has begun ever ends.
+    while (this.#queue.includes(waiting)) {
+      if (this.#round !== null) await this.#round;
+      else {
+        await Promise.race([waiting.answer, nextTask()]);
+        this.#waitNoMore(waiting);
+      }
+    }
+    return await waiting.answer;
+  }
+
+  /** A task has gone by: whoever is not there is late. */
+  #waitNoMore(waiting: WaitingCall): void {
+    if (this.#round !== null || !this.#queue.includes(waiting)) return;
+    for (const late of this.#late()) this.#active.delete(late);
+    this.#proceed();
+  }
+
+  /** Without a copy, and without waiting for anything. */
+  #alone({ session, tokens, rows, parents }: Call): Promise<Rows> {
+    const answer = session.forward(tokens, rows, parents);
+    const end = () => {
+      this.#round = null;
       this.#proceed();
-    });
+    };
+    this.#round = answer.then(end, end);
+    return answer;
   }
 
   /** Whether a call of `stream` has not been answered. */
@@ -38,22 +65,10 @@ export class BatchQueue {
     this.#proceed();
   }
 
-  /** Runs a round if everybody is there, else sees to it that one runs with the next task. */
+  /** Runs a round if everybody is there. */
   #proceed(): void {
-    if (this.#running || this.#queue.length === 0) return;
-    if (this.#late().length === 0) {
-      void this.#run();
-      return;
-    }
-    if (this.#wait !== null) return;
-    const wait = {};
-    this.#wait = wait;
-    void nextTask().then(() => {
-      if (this.#wait !== wait) return;
-      for (const stream of this.#late()) this.#active.delete(stream);
-      this.#wait = null;
-      this.#proceed();
-    });
+    if (this.#round !== null || this.#queue.length === 0 || this.#late().length > 0) return;
+    this.#round = this.#run();
   }
 
   /** Active streams without a call. */
@@ -63,8 +78,6 @@ export class BatchQueue {
   }
 
   async #run(): Promise<void> {
-    this.#running = true;
-    this.#wait = null;
     const round = nextRound(this.#queue, this.#active.size === 1);
     const results = await this.#forwardEach(round.map(({ call, columns }) => call.piece(columns)));
     for (const [index, { call, columns }] of round.entries()) {
@@ -79,7 +92,7 @@ export class BatchQueue {
       this.#queue = this.#queue.filter((each) => each !== call);
       if (result.status === "rejected") call.fail(result.reason);
     }
-    this.#running = false;
+    this.#round = null;
     this.#proceed();
   }
 

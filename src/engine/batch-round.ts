@@ -12,26 +12,26 @@ export class WaitingCall {
   readonly #tokens: readonly number[];
   readonly #rows: number | undefined;
   readonly #parents: readonly number[] | undefined;
-  readonly #resolve: (rows: Rows) => void;
-  readonly #reject: (reason: unknown) => void;
+  readonly answer: Promise<Rows>;
+  #resolve!: (rows: Rows) => void;
+  #reject!: (reason: unknown) => void;
   /** Tokens that are appended already, and where the first of them is. */
   #done = 0;
   #start = 0;
 
   /** @param call Copied: it may change while it waits. */
-  constructor(
-    stream: object,
-    { session, tokens, rows, parents }: Call,
-    resolve: (rows: Rows) => void,
-    reject: (reason: unknown) => void,
-  ) {
+  constructor(stream: object, { session, tokens, rows, parents }: Call) {
     this.stream = stream;
     this.session = session;
     this.#tokens = Array.from(tokens);
     this.#rows = rows;
     this.#parents = parents && Array.from(parents);
-    this.#resolve = resolve;
-    this.#reject = reject;
+    this.answer = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    // Whoever waits may look at it later.
+    this.answer.catch(() => {});
   }
 
   get columns(): number {

@@ -38,7 +38,12 @@ export class Batcher implements Source {
   }
 
   open(options?: SessionOptions): Session {
-    return new BatchedSession(this.#queue, this.#source.open(options));
+    return this.adopt(this.#source.open(options));
+  }
+
+  /** Lets a session of the source take part. It is the batcher's from now on. */
+  adopt(session: Session): Session {
+    return new BatchedSession(this.#queue, session);
   }
 }
 

@@ -20,7 +20,8 @@ import {
 } from "../decoding/fuse.ts";
 import { expectInteger } from "../errors.ts";
 import { BridgedSource } from "./fused-bridge.ts";
-import { type FusedInput, readInputs, type SourceWithPrefix } from "./fused-inputs.ts";
+import { ConstantSource } from "./fused-constant.ts";
+import { type FusedInput, type GivenSource, readInputs } from "./fused-inputs.ts";
 import { expectSeed, type FusedOptions, FusedSession, type Fusion, forwardFused } from "./fused-session.ts";
 import { resultVocab } from "./fused-vocabulary.ts";
 import { backendOf, setBackend } from "./model-backend.ts";
@@ -30,10 +31,10 @@ export type PlanInputs = NonNullable<FuseContext["inputs"]>;
 
 export interface FuseOptions {
   /**
-   * Numbers by the names in `plan.inputs`: the same for all rows, or what the tokens before a row make of them. They must
-   * depend on nothing else, or speculation changes the text.
+   * Numbers by the names in `plan.inputs`: the same for all rows, or what the tokens before a row make of them, and how
+   * many of these are output. They must depend on nothing else, or speculation changes the text.
    */
-  inputs?: PlanInputs | ((tokens: readonly number[]) => PlanInputs);
+  inputs?: PlanInputs | ((tokens: readonly number[], step: number) => PlanInputs);
   /** For tables of the plan that are `given`. */
   tables?: Readonly<Record<string, Table>>;
   /** What rows are combined with. Default: those of `backend`. */
@@ -46,7 +47,7 @@ export interface FuseOptions {
  * A Source of fused rows.
  *
  * @param sources By the names in the plan. The same one may stand under several, with another prefix each: what
- *   classifier-free guidance and context-aware decoding need.
+ *   classifier-free guidance and context-aware decoding need. A row in place of one is the same after any tokens.
  * @throws {TypeError | RangeError} If the plan is none, a source is missing or none of the plan's, or rows that meet differ
  *   in their number of tokens; the message names the path.
  *
@@ -62,7 +63,7 @@ export interface FuseOptions {
  */
 export function fuse(
   plan: Plan,
-  sources: Readonly<Record<string, Source | SourceWithPrefix>>,
+  sources: Readonly<Record<string, GivenSource>>,
   options: FuseOptions = {},
 ): FusedSource {
   const program = compilePlan(plan);
@@ -70,7 +71,7 @@ export function fuse(
   const { inputs: numbers, tables = {} } = options;
   const given: Fusion["given"] =
     typeof numbers === "function"
-      ? (tokens) => ({ inputs: numbers(tokens()), tables })
+      ? (tokens, step) => ({ inputs: numbers(tokens(), step), tables })
       : () => ({ inputs: numbers, tables });
   const backend = options.backend ?? localBackend(inputs.map(({ source }) => source));
   const kernels: RowKernels<unknown> = options.kernels ?? backend.fuseKernels();
@@ -147,7 +148,10 @@ function localBackend(sources: readonly Source[]): Backend {
 function expectBridged(program: Program, inputs: readonly FusedInput[]): void {
   const result = program.vocabularies.get(program.result);
   for (const [index, { name, vocabulary }] of program.sources.entries()) {
-    if (vocabulary === result || inputs[index].source instanceof BridgedSource) continue;
+    const { source } = inputs[index];
+    // A row that is always the same reads nothing.
+    const reads = !(source instanceof BridgedSource || source instanceof ConstantSource);
+    if (vocabulary === result || !reads) continue;
     throw new RangeError(
       `"sources.${name}" must read the tokens of the result, as \`bridgeText\` makes it, as its own are of vocabulary "${vocabulary}"`,
     );

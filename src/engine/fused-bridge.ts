@@ -1,7 +1,7 @@
 /**
  * fused-bridge: a model that reads the tokens of another vocabulary, by their text. Its rows are of its own.
  *
- * The row after some tokens is that after the whole characters they spell, as the model's tokenizer writes these. So it
+ * The row after some tokens is that after the text they spell, as the model's tokenizer writes it (fused-reader.ts). So it
  * depends on the tokens alone, though the model's own ones may change with what follows them; only their common beginning
  * stays computed.
  */
@@ -10,6 +10,8 @@ import { grouped } from "../errors.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { DraftSession } from "./drafter/draft-session.ts";
 import type { TextModel } from "./drafter/text-bridge.ts";
+import { createTokenReader, type TokenReader } from "./fused-reader.ts";
+import { backendOf, setBackend } from "./model-backend.ts";
 import { checkCall, checkTruncation, expectChain, type LastCall } from "./session-checks.ts";
 import type { Rows, Session, SessionOptions, Source } from "./source.ts";
 
@@ -21,19 +23,20 @@ export class BridgedSource implements Source {
   /** Of the rows. */
   readonly vocab: number;
   readonly contextLength: number;
-  readonly #tokenizer: Tokenizer;
+  readonly #reader: TokenReader;
   readonly #model: TextModel;
 
-  /** @param tokenizer Of the tokens that are read. */
-  constructor(tokenizer: Tokenizer, model: TextModel) {
+  constructor(reader: TokenReader, model: TextModel) {
     this.vocab = model.vocab;
     this.contextLength = model.contextLength;
-    this.#tokenizer = tokenizer;
+    this.#reader = reader;
     this.#model = model;
+    const backend = backendOf(model);
+    if (backend !== undefined) setBackend(this, backend);
   }
 
   open({ capacity = this.contextLength }: SessionOptions = {}): Session {
-    return new BridgedSession(this.#tokenizer, this.#model, capacity, []);
+    return new BridgedSession(this.#reader, this.#model, capacity, []);
   }
 }
 
@@ -43,12 +46,12 @@ export class BridgedSource implements Source {
  * @param tokenizer Of the result's tokens, which are read.
  */
 export function bridgeText(tokenizer: Tokenizer, model: TextModel): Source {
-  return new BridgedSource(tokenizer, model);
+  return new BridgedSource(createTokenReader(tokenizer, model.tokenizer), model);
 }
 
 class BridgedSession implements Session {
   readonly capacity: number;
-  readonly #tokenizer: Tokenizer;
+  readonly #reader: TokenReader;
   readonly #model: TextModel;
   readonly #session: DraftSession;
   #text: number[];
@@ -57,9 +60,9 @@ class BridgedSession implements Session {
   #calls = 0;
   #closed = false;
 
-  constructor(tokenizer: Tokenizer, model: TextModel, capacity: number, text: readonly number[]) {
+  constructor(reader: TokenReader, model: TextModel, capacity: number, text: readonly number[]) {
     this.capacity = capacity;
-    this.#tokenizer = tokenizer;
+    this.#reader = reader;
     this.#model = model;
     this.#session = new DraftSession(
       model.open({ capacity: Math.min(model.contextLength, capacity * MAX_RATIO) }),
@@ -108,7 +111,7 @@ class BridgedSession implements Session {
   fork({ capacity = this.capacity }: { capacity?: number } = {}): Session {
     this.#expectOpen();
     expectChain("fork", this.#last);
-    return new BridgedSession(this.#tokenizer, this.#model, capacity, this.#text);
+    return new BridgedSession(this.#reader, this.#model, capacity, this.#text);
   }
 
   close(): void {
@@ -119,7 +122,7 @@ class BridgedSession implements Session {
 
   /** A copy; or why there is none. */
   async #rowAfter(tokens: readonly number[]): Promise<Float32Array | RangeError> {
-    const ids = this.#write(tokens);
+    const ids = this.#reader.read(tokens);
     if (ids.length === 0 || ids.length > this.#session.capacity) {
       return new RangeError(
         `Cannot read a text of ${grouped(ids.length)} tokens: from 1 to ${grouped(this.#session.capacity)} are possible`,
@@ -127,16 +130,6 @@ class BridgedSession implements Session {
     }
     this.#session.forget(0);
     return (await this.#session.follow(ids)).row(0).slice();
-  }
-
-  /** The model's tokens for the text of others; that of nothing begins as its texts do. */
-  #write(tokens: readonly number[]): number[] {
-    const stream = this.#tokenizer.stream();
-    const text = tokens.map((token) => (token < this.#tokenizer.vocab ? stream.push(token) : "")).join("");
-    const { tokenizer } = this.#model;
-    const ids = tokenizer.encode(text);
-    const start = tokenizer.bos ?? tokenizer.eos;
-    return ids.length === 0 && start !== null ? [start] : ids;
   }
 
   #read(found: readonly (Float32Array | RangeError)[], call: number): Rows {

@@ -33,8 +33,8 @@ export interface StepSettings {
   readonly seed: number;
   readonly promptLength: number;
   readonly audit: boolean;
-  /** What the host gives for the row after `tokens`. */
-  given(tokens: () => number[]): Pick<FuseContext, "inputs" | "tables">;
+  /** What the host gives for the row after `tokens`, of which the last `step` are output. */
+  given(tokens: () => number[], step: number): Pick<FuseContext, "inputs" | "tables">;
 }
 
 /** Where a call stands: the session before it. */
@@ -170,12 +170,13 @@ export class FusedCall {
   #context(node: number): FuseContext {
     const { seed, promptLength } = this.#settings;
     const position = this.#position(node);
+    const step = Math.max(0, position - promptLength);
     return {
-      step: Math.max(0, position - promptLength),
+      step,
       position,
       seed,
       last: this.nodes.tokens[node],
-      ...this.#settings.given(() => this.#tokensTo(node)),
+      ...this.#settings.given(() => this.#tokensTo(node), step),
     };
   }
 

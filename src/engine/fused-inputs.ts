@@ -1,6 +1,7 @@
 import type { Program } from "../decoding/fuse.ts";
 import { kindOf } from "../decoding/pipeline/fields.ts";
 import { expectInteger, grouped } from "../errors.ts";
+import { ConstantSource, isRow } from "./fused-constant.ts";
 import type { Source } from "./source.ts";
 
 /** A source of a plan: the same one may stand under several names, each reading a text of its own before the common one. */
@@ -9,6 +10,9 @@ export interface SourceWithPrefix {
   /** Tokens before the text, which count as none of it. Default: none. */
   readonly prefix?: readonly number[];
 }
+
+/** What stands for a source of a plan: one that computes, or a row of logits that is the same after any tokens. */
+export type GivenSource = Source | SourceWithPrefix | ArrayLike<number>;
 
 export interface FusedInput {
   readonly name: string;
@@ -23,7 +27,7 @@ export interface FusedInput {
  */
 export function readInputs(
   program: Program,
-  given: Readonly<Record<string, Source | SourceWithPrefix>>,
+  given: Readonly<Record<string, GivenSource>>,
 ): readonly FusedInput[] {
   const names = program.sources.map(({ name }) => name);
   const unknown = Object.keys(given).find((name) => !names.includes(name));
@@ -33,7 +37,8 @@ export function readInputs(
   return names.map((name) => readInput(name, Object.hasOwn(given, name) ? given[name] : undefined));
 }
 
-function readInput(name: string, given: Source | SourceWithPrefix | undefined): FusedInput {
+function readInput(name: string, given: GivenSource | undefined): FusedInput {
+  if (isRow(given)) return { name, source: new ConstantSource(`sources.${name}`, given), prefix: [] };
   const isSpec = typeof given === "object" && given !== null && "source" in given;
   const { source, prefix = [] } = isSpec ? given : { source: given };
   if (!isSource(source)) throw new TypeError(`"sources.${name}" must be a source, got ${kindOf(source)}`);

@@ -1,19 +1,20 @@
 /**
  * fuseModels: several models are one, which decodes like any other.
  *
- * Its text is that of the base model: tokenizer, chat template and end tokens are the base's, the rows are the plan's.
+ * Its text is that of the base model: tokenizer, chat template and end tokens are the base's, the rows are the plan's. Where
+ * the plan's rows are over the tokens of all its models together, the tokens are those, and prompts are written as the base
+ * writes them. Tables between vocabularies come from the models' tokenizers unless they are given.
  */
 
-import { referenceRowMath } from "../backend/reference/row-math.ts";
-import { compilePlan, type Plan, type Program, planFingerprint } from "../decoding/fuse.ts";
-import { kindOf } from "../decoding/pipeline/fields.ts";
+import { compilePlan, type Plan, planFingerprint } from "../decoding/fuse.ts";
 import { grouped } from "../errors.ts";
 import { Fingerprint } from "../format/fingerprint.ts";
-import type { ChatMessage } from "../model/chat-template.ts";
+import type { ChatMessage, ChatOptions } from "../model/chat-template.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { type FusedSource, type FuseOptions, fuse } from "./fuse.ts";
-import { BridgedSource } from "./fused-bridge.ts";
-import type { SourceWithPrefix } from "./fused-inputs.ts";
+import type { GivenSource } from "./fused-inputs.ts";
+import { type GivenModel, type Member, readMember, textOf } from "./fused-text.ts";
+import { UnionTokenizer } from "./fused-union.ts";
 import { generateText, generateTexts, type TextEngine } from "./generate-text.ts";
 import type {
   GenerateManyOptions,
@@ -29,18 +30,16 @@ import { spellAlike } from "./model-drafter.ts";
 import { openPipeline, requestFingerprint } from "./options.ts";
 import type { Call, Rows, Session, SessionOptions } from "./source.ts";
 
-/** A model of a plan: the same one may stand under several names, each reading a text of its own before the common one. */
-export interface ModelWithPrefix {
-  readonly source: Model;
-  /** Token ids, or text, which is encoded as the beginning of a prompt is. */
-  readonly prefix?: string | readonly number[];
-}
-
 export interface FuseModelsOptions extends FuseOptions {
-  /** Name in the plan of the model whose text it is. Default: the first one of the plan. */
+  /**
+   * Name in the plan of the model whose text it is: its tokenizer, chat template and end tokens. Default: the first one of
+   * the plan.
+   */
   base?: string;
   /** Default: the names of the models, joined by "+". */
   name?: string;
+  /** Tells apart what the model's fingerprint cannot see: what a function in `inputs` depends on. */
+  fingerprint?: string;
 }
 
 /**
@@ -57,56 +56,40 @@ export interface FuseModelsOptions extends FuseOptions {
  */
 export function fuseModels(
   plan: Plan,
-  models: Readonly<Record<string, Model | ModelWithPrefix>>,
+  models: Readonly<Record<string, GivenModel>>,
   options: FuseModelsOptions = {},
 ): Model {
   const program = compilePlan(plan);
   const names = program.sources.map(({ name }) => name);
-  const base = options.base ?? names[0];
-  if (!names.includes(base)) throw new RangeError(`"base" must be one of ${names.join(", ")}, got "${base}"`);
   const members = Object.entries(models).map(([name, given]) => readMember(name, given));
-  const model = members.find(({ name }) => name === base)?.model;
-  const ofResult = (name: string) => vocabularyOf(program, name) === program.vocabularies.get(program.result);
-  if (model !== undefined && !ofResult(base)) {
-    throw new RangeError(`"base" must be a source whose vocabulary is that of the result, got "${base}"`);
-  }
-  const sources = members.map(({ name, model: other, prefix }): [string, SourceWithPrefix] => {
-    if (model === undefined || ofResult(name)) return [name, { source: other, prefix }];
-    return [name, { source: new BridgedSource(model.tokenizer, other), prefix }];
+  const base =
+    options.base ?? names.find((name) => !members.some((one) => one.name === name && "row" in one));
+  if (base === undefined || !names.includes(base))
+    throw new RangeError(`"base" must be one of ${names.join(", ")}, got "${base}"`);
+  const text = textOf(program, members, base, options);
+  const sources = members.map((member): [string, GivenSource] => {
+    if ("row" in member) return [member.name, member.row];
+    const { name, model, prefix } = member;
+    const source = text === undefined ? model : text.reading(member);
+    return [name, { source, prefix }];
   });
   // Says so if a model is missing.
-  const source = fuse(plan, Object.fromEntries(sources), options);
-  for (const { name, model: other } of members) {
-    if (!ofResult(name) || spellAlike(model!.tokenizer, other.tokenizer)) continue;
+  const given = { ...options, tables: { ...options.tables, ...text?.tables } };
+  const source = fuse(plan, Object.fromEntries(sources), given);
+  const { tokenizer, model } = text!;
+  for (const member of members) {
+    if ("row" in member || !text!.isOfResult(member.name)) continue;
+    if (spellAlike(tokenizer, member.model.tokenizer)) continue;
     throw new RangeError(
-      `"sources.${name}" must have the tokens of "sources.${base}", or a vocabulary of its own in the plan`,
+      `"sources.${member.name}" must have the tokens of "sources.${base}", or a vocabulary of its own in the plan`,
     );
   }
-  if (source.vocab < model!.tokenizer.vocab) {
+  if (source.vocab < tokenizer.vocab) {
     throw new RangeError(
-      `"sources.${base}" must have at most ${grouped(source.vocab)} tokens, as fused rows have, got ${grouped(model!.tokenizer.vocab)}`,
+      `"sources.${base}" must have at most ${grouped(source.vocab)} tokens, as fused rows have, got ${grouped(tokenizer.vocab)}`,
     );
   }
-  return new FusedModel(source, model!, members, { plan, ...options });
-}
-
-interface Member {
-  readonly name: string;
-  readonly model: Model;
-  readonly prefix: readonly number[];
-}
-
-function readMember(name: string, given: Model | ModelWithPrefix): Member {
-  const isSpec = typeof given === "object" && given !== null && "source" in given;
-  const { source: model, prefix = [] } = isSpec ? given : { source: given };
-  if (typeof model !== "object" || model === null || !("tokenizer" in model)) {
-    throw new TypeError(`"sources.${name}" must be a model, got ${kindOf(model)}`);
-  }
-  return { name, model, prefix: typeof prefix === "string" ? model.tokenizer.encode(prefix) : prefix };
-}
-
-function vocabularyOf(program: Program, name: string): string | undefined {
-  return program.sources.find((source) => source.name === name)?.vocabulary;
+  return new FusedModel(source, { tokenizer, base: model }, members, { plan, ...options });
 }
 
 class FusedModel implements Model {
@@ -127,13 +110,13 @@ class FusedModel implements Model {
 
   constructor(
     source: FusedSource,
-    base: Model,
+    { tokenizer, base }: { readonly tokenizer: Tokenizer; readonly base: Model },
     members: readonly Member[],
     options: FuseModelsOptions & { readonly plan: Plan },
   ) {
-    const models = [...new Set(members.map(({ model }) => model))];
+    const models = [...new Set(members.flatMap((member) => ("model" in member ? [member.model] : [])))];
     this.name = options.name ?? [...new Set(models.map(({ name }) => name))].join("+");
-    this.tokenizer = base.tokenizer;
+    this.tokenizer = tokenizer;
     this.backend = base.backend;
     this.build = base.build;
     this.vocab = source.vocab;
@@ -143,9 +126,10 @@ class FusedModel implements Model {
     this.loadMs = models.reduce((sum, { loadMs }) => sum + loadMs, 0);
     this.#source = source;
     this.#base = base;
-    const backend = backendOf(base);
-    if (backend !== undefined) setBackend(this, backend);
-    this.#engine = { model: this, rowMath: () => backend?.rowMath() ?? referenceRowMath };
+    // Where the rows are.
+    const backend = backendOf(source)!;
+    setBackend(this, backend);
+    this.#engine = { model: this, rowMath: () => backend.rowMath() };
   }
 
   open(options?: SessionOptions): Session {
@@ -174,8 +158,13 @@ class FusedModel implements Model {
     return requestFingerprint(this.fingerprint, openPipeline(options, this.tokenizer.endTokens));
   }
 
-  chatPrompt(messages: readonly ChatMessage[]): number[] {
-    return this.#base.chatPrompt(messages);
+  chatPrompt(messages: readonly ChatMessage[], options?: ChatOptions): number[] {
+    const tokens = this.#base.chatPrompt(messages, options);
+    return this.tokenizer instanceof UnionTokenizer ? this.tokenizer.fromBase(tokens) : tokens;
+  }
+
+  chatText(messages: readonly ChatMessage[], options?: ChatOptions): string {
+    return this.#base.chatText(messages, options);
   }
 
   /** The models belong to who loaded them. */
@@ -185,17 +174,25 @@ class FusedModel implements Model {
 /** Of the plan, the models, and what comes with them. */
 function fingerprintOf(
   members: readonly Member[],
-  { plan, inputs, tables, kernels, backend }: FuseModelsOptions & { readonly plan: Plan },
+  {
+    plan,
+    inputs,
+    tables,
+    kernels,
+    backend,
+    fingerprint = "function",
+  }: FuseModelsOptions & { readonly plan: Plan },
 ): string {
   const hash = new Fingerprint();
   hash.addText(
     `fuse 1 ${planFingerprint(plan)} ${backend?.name ?? ""} ${kernels === undefined ? "" : "kernels"}`,
   );
-  for (const { name, model, prefix } of [...members].sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    hash.addText(`${name} ${model.fingerprint} ${prefix.join()}`);
+  for (const member of [...members].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const { name } = member;
+    if ("row" in member) hash.addText(`${name} ${JSON.stringify(Array.from(member.row))}`);
+    else hash.addText(`${name} ${member.model.fingerprint} ${member.prefix.join()}`);
   }
-  // Of a function nothing is known but that it is there.
-  hash.addText(JSON.stringify([typeof inputs === "function" ? "function" : inputs, tables], plainNumbers));
+  hash.addText(JSON.stringify([typeof inputs === "function" ? fingerprint : inputs, tables], plainNumbers));
   return `ew-${hash}`;
 }
 

@@ -37,8 +37,13 @@ export class FusedRows {
   /** Row `index` is what `scratch` holds; what overflowed is the largest f32, as a row has no ∞. */
   write(index: number): void {
     const row = this.scratch;
+    const floats = this.#at(index);
+    this.#backend.write(floats, row);
+    // Kernels find a largest logit sooner than a look at each.
+    const best = this.#backend.argmax(floats, this.#vocab) as number;
+    if (row[best] <= MOST) return;
     for (let id = 0; id < row.length; id++) if (row[id] > MOST) row[id] = MOST;
-    this.#backend.write(this.#at(index), row);
+    this.#backend.write(floats, row);
   }
 
   /**
@@ -76,6 +81,7 @@ export class FusedRows {
         return backend.top(this.#at(index), vocab, some) as ReturnType<Rows["top"]>;
       },
       logSumExp: (index) => backend.logSumExp(at(index), vocab) as number,
+      law: (index) => backend.lawKernels(at(index), vocab),
     };
   }
 

@@ -45,7 +45,7 @@ export function resultVocab(
   const tableOf = (name: string) => (program.tables[name].kind === "given" ? given : program.tables)[name];
   program.instructions.forEach((instruction, id) => {
     const { op } = instruction;
-    if (op !== "dense" && op !== "project" && op !== "gather") return;
+    if (op !== "dense" && op !== "project" && op !== "gather" && op !== "multiply") return;
     const vocab = vocabOf(tableOf(instruction.table));
     claim(program.vocabularies.get(id)!, { vocab, from: `"plan.tables.${instruction.table}"` });
   });
@@ -56,6 +56,7 @@ export function resultVocab(
 function vocabOf(table: Table): number {
   switch (table.kind) {
     case "dense":
+    case "factors":
       return table.values.length;
     case "projection":
       return table.vocab;

@@ -11,8 +11,9 @@ import type {
   Model,
   Piece,
 } from "./model.ts";
+import type { OpenText } from "./prompts.ts";
 import { capacityOf, readRequest, type TextRequest } from "./request.ts";
-import type { Session, Source } from "./source.ts";
+import type { Source } from "./source.ts";
 import { openSpeculation } from "./speculation.ts";
 import { decodeText } from "./text.ts";
 
@@ -21,6 +22,8 @@ export interface TextEngine {
   readonly model: Model;
   /** What verifiers that compare laws work with. */
   rowMath(): RowMath;
+  /** A session for a prompt, which may hold a beginning of it. Default: the model's own, which holds nothing. */
+  openText?(prompt: readonly number[], capacity: number, signal?: AbortSignal): Promise<OpenText>;
 }
 
 /** `Model.generate`. */
@@ -29,12 +32,16 @@ export async function* generateText(
   prompt: string | readonly number[],
   options: GenerateOptions = {},
 ): AsyncGenerator<Piece, GenerateResult, void> {
+  const started = performance.now();
   const request = readRequest(engine.model, prompt, options);
-  const session = openFor(request, engine.model);
+  const text = await openText(engine, request);
+  let held: readonly number[] | undefined;
   try {
-    return yield* decode(engine, request, session);
+    const result = yield* decode(engine, request, text, started);
+    held = [...request.promptTokens, ...result.tokens];
+    return result;
   } finally {
-    session.close();
+    text.close(held);
   }
 }
 
@@ -44,33 +51,54 @@ export async function* generateTexts(
   prompt: string | readonly number[],
   options: GenerateManyOptions = {},
 ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
+  const started = performance.now();
   const request = readRequest(engine.model, prompt, options);
   const counts = textCounts(options);
-  const base = openFor(request, new Batcher(engine.model));
+  const text = await openText(engine, request, new Batcher(engine.model));
+  const { session, cachedTokens } = text;
   try {
-    return yield* decodeMany(request, counts, base, (one, session) => decode(engine, one, session));
+    return yield* decodeMany(request, counts, session, (one, own) =>
+      decode(engine, one, { session: own, cachedTokens }, started),
+    );
   } finally {
-    base.close();
+    text.close();
   }
 }
 
-function openFor(request: TextRequest, source: Source): Session {
+/** @param source Where sessions come from if the engine has no better ones. */
+async function openText(
+  engine: TextEngine,
+  request: TextRequest,
+  source: Source = engine.model,
+): Promise<OpenText> {
   const { promptTokens, seed, options } = request;
+  const capacity = capacityOf(request);
+  if (engine.openText !== undefined) return await engine.openText(promptTokens, capacity, options.signal);
   const { audit } = options;
-  return source.open({ capacity: capacityOf(request), promptLength: promptTokens.length, seed, audit });
+  const session = source.open({ capacity, promptLength: promptTokens.length, seed, audit });
+  return { session, cachedTokens: 0, close: () => session.close() };
 }
 
 async function* decode(
   { model, rowMath }: TextEngine,
   request: TextRequest,
-  session: Session,
+  { session, cachedTokens }: Pick<OpenText, "session" | "cachedTokens">,
+  started: number,
 ): AsyncGenerator<Piece, GenerateResult, void> {
   const { tokenizer } = model;
   const constraint = request.constraint();
   const speculation = openSpeculation(model, session, request, constraint);
   const math = speculation && !keepsText(speculation.policy) ? rowMath() : undefined;
   try {
-    const result = yield* decodeText(request, { tokenizer, session, speculation, math, constraint });
+    const result = yield* decodeText(request, {
+      tokenizer,
+      session,
+      cachedTokens,
+      started,
+      speculation,
+      math,
+      constraint,
+    });
     const audits = request.options.audit ? session.audits?.().slice(0, result.tokens.length) : undefined;
     return { ...result, ...(audits && { audits }) };
   } finally {

@@ -15,7 +15,6 @@ import { type Gguf, type Metadata, readGguf } from "../format/gguf.ts";
 import { metadataString } from "../format/metadata.ts";
 import { type LlamaConfig, readLlamaConfig } from "../model/config.ts";
 import { Llama } from "../model/llama.ts";
-import { tableLength } from "../model/rope-table.ts";
 import { planTensors, type TensorPlan } from "../model/tensors.ts";
 import { createTokenizer, type Tokenizer } from "../model/tokenizer.ts";
 import { loadWeights, weightBytes } from "../model/weights.ts";
@@ -54,9 +53,15 @@ export interface LoadOptions {
   maxMemoryBytes?: number;
   /** Most positions of a sequence. Default: the model's own, at most 4,096. */
   contextLength?: number;
+  /**
+   * Most bytes for the beginnings of texts that `generate` keeps, so that a text that begins alike starts sooner; 0: none.
+   * They give way to whatever else needs memory. Default 64 MiB, at most a quarter of what is left beside the weights.
+   */
+  prefixCacheBytes?: number;
 }
 
 const DEFAULT_CONTEXT = 4096;
+const DEFAULT_PREFIX_BYTES = 64 << 20;
 
 /** Positions that must fit beside the weights, or loading is refused. */
 const LEAST_CONTEXT = 64;
@@ -68,7 +73,7 @@ const SCRATCH_PER_COLUMN = 128;
 const SLACK_BYTES = 1 << 18;
 
 /**
- * Loads a GGUF model of the llama family (llama, qwen2, qwen3), with weights of any type in `WEIGHT_TYPES`.
+ * Loads a GGUF model of the llama family (llama, qwen2, qwen3, gemma3), with weights of any type in `WEIGHT_TYPES`.
  *
  * The file streams through: at no time is more held than the packed weights and one chunk of the input.
  *
@@ -102,6 +107,7 @@ export async function loadModel(input: ByteInput, options: LoadOptions = {}): Pr
       contextLength,
       fingerprint: `ew-${fingerprint}`,
       weightBytes: needs.weights,
+      prefixCacheBytes: prefixCacheOf(backend, options.prefixCacheBytes),
       loadMs: Math.round((performance.now() - started) * 1000) / 1000,
     });
   } finally {
@@ -117,8 +123,7 @@ export function memoryNeeds(
   contextLength: number,
 ): { weights: number; working: number } {
   const scratch = Math.max(SCRATCH_PER_COLUMN * widest(config), 16 * contextLength);
-  const working =
-    4 * (Llama.workingLength(config) + tableLength(config.rope, contextLength)) + scratch + SLACK_BYTES;
+  const working = 4 * Llama.workingLength(config, contextLength) + scratch + SLACK_BYTES;
   return { weights: weightBytes(backend, plan) + 64 * plan.tensors.size, working };
 }
 
@@ -143,6 +148,11 @@ export function planModel(gguf: Gguf): { config: LlamaConfig; plan: TensorPlan; 
 export function contextOf(config: LlamaConfig, asked: number | undefined): number {
   if (asked === undefined) return Math.min(config.contextLength, DEFAULT_CONTEXT);
   return expectInteger("contextLength", asked, 1, config.contextLength);
+}
+
+function prefixCacheOf({ maxBytes, usedBytes }: Backend, asked: number | undefined): number {
+  if (asked !== undefined) return expectInteger("prefixCacheBytes", asked, 0, Number.MAX_SAFE_INTEGER);
+  return Math.min(DEFAULT_PREFIX_BYTES, Math.floor((maxBytes - usedBytes) / 4));
 }
 
 function createBackend({ backend = "wasm", build = "auto", modules, maxMemoryBytes }: LoadOptions): Backend {

@@ -1,9 +1,10 @@
 import type { Backend } from "../backend/backend.ts";
 import { expectInteger } from "../errors.ts";
 import type { Metadata } from "../format/gguf.ts";
-import { type ChatMessage, encodeChat, renderChat } from "../model/chat-template.ts";
+import { type ChatMessage, type ChatOptions, encodeChat, renderChat } from "../model/chat-template.ts";
 import type { Llama } from "../model/llama.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
+import { Batcher } from "./batch.ts";
 import { forwardAll } from "./forward-all.ts";
 import { generateText, generateTexts, type TextEngine } from "./generate-text.ts";
 import type {
@@ -17,7 +18,8 @@ import type {
 } from "./model.ts";
 import { setBackend } from "./model-backend.ts";
 import { openPipeline, requestFingerprint } from "./options.ts";
-import { LocalSession } from "./session.ts";
+import { PrefixCache } from "./prefix-cache.ts";
+import { Prompts } from "./prompts.ts";
 import type { Call, Rows, Session } from "./source.ts";
 
 /** What `loadModel` found out about the file and how it was loaded. */
@@ -27,6 +29,8 @@ export interface ModelFacts {
   readonly fingerprint: string;
   readonly weightBytes: number;
   readonly loadMs: number;
+  /** Most bytes for beginnings of texts that are kept for others. */
+  readonly prefixCacheBytes: number;
 }
 
 export class LocalModel implements Model {
@@ -41,6 +45,7 @@ export class LocalModel implements Model {
   readonly weightBytes: number;
   readonly loadMs: number;
   readonly #backend: Backend;
+  readonly #prefixes: PrefixCache;
   readonly #model: Llama;
   readonly #metadata: Metadata;
   readonly #engine: TextEngine;
@@ -59,13 +64,22 @@ export class LocalModel implements Model {
     this.#backend = backend;
     this.#model = model;
     this.#metadata = metadata;
-    this.#engine = { model: this, rowMath: () => backend.rowMath() };
+    this.#prefixes = new PrefixCache(
+      { backend, model, relieve: () => this.#prefixes.relieve() },
+      facts.prefixCacheBytes,
+    );
+    const prompts = new Prompts(this.#prefixes, new Batcher(this));
+    this.#engine = {
+      model: this,
+      rowMath: () => backend.rowMath(),
+      openText: (prompt, capacity, signal) => prompts.open(prompt, capacity, signal),
+    };
     setBackend(this, backend);
   }
 
   open(options: { capacity?: number } = {}): Session {
     const capacity = expectInteger("capacity", options.capacity ?? this.contextLength, 1, this.contextLength);
-    return LocalSession.open(this.#backend, this.#model, capacity);
+    return this.#prefixes.open([], capacity);
   }
 
   async forwardAll(calls: readonly Call[]): Promise<Rows[]> {
@@ -90,8 +104,12 @@ export class LocalModel implements Model {
     return requestFingerprint(this.fingerprint, openPipeline(options, this.tokenizer.endTokens));
   }
 
-  chatPrompt(messages: readonly ChatMessage[]): number[] {
-    return encodeChat(this.tokenizer, renderChat(this.#metadata, messages));
+  chatPrompt(messages: readonly ChatMessage[], options?: ChatOptions): number[] {
+    return encodeChat(this.tokenizer, this.chatText(messages, options));
+  }
+
+  chatText(messages: readonly ChatMessage[], options?: ChatOptions): string {
+    return renderChat(this.#metadata, messages, options);
   }
 
   close(): void {

@@ -26,7 +26,7 @@ export function textCounts({ n = 1, bestOf = n, constraint }: GenerateManyOption
 /**
  * Several texts of one prompt, together: the prompt is computed once, and each text goes on from it.
  *
- * @param base Empty; closed by the caller.
+ * @param base Holds a beginning of the prompt; closed by the caller.
  * @param begin Starts the text of a request on a session that holds the prompt but for its last token.
  */
 export async function* decodeMany(
@@ -57,7 +57,7 @@ const PIECE = 64;
 
 async function readPrompt(session: Session, { promptTokens, options }: TextRequest): Promise<void> {
   const end = promptTokens.length - 1;
-  for (let at = 0; at < end; at += PIECE) {
+  for (let at = session.length; at < end; at += PIECE) {
     await session.forward(promptTokens.slice(at, Math.min(at + PIECE, end)), 0);
     await nextTask();
     options.signal?.throwIfAborted();

@@ -4,7 +4,7 @@ import type { FuseAudit } from "../decoding/fuse.ts";
 import type { TextPolicy } from "../decoding/outcome.ts";
 import type { PresetName, PresetOptions, Step, TokenLogProbability } from "../decoding/pipeline.ts";
 import type { VerifierName } from "../decoding/verify/registry.ts";
-import type { ChatMessage } from "../model/chat-template.ts";
+import type { ChatMessage, ChatOptions } from "../model/chat-template.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Source } from "./source.ts";
 
@@ -141,6 +141,8 @@ export interface TokenAlternatives extends TokenLogProbability {
 /** What `generate` returns when it is done. */
 export interface GenerateResult {
   readonly promptTokens: readonly number[];
+  /** How many of them an earlier text began with too, and were not computed again. */
+  readonly cachedTokens: number;
   readonly tokens: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
@@ -167,7 +169,7 @@ export interface GenerateResult {
 export interface Model extends Source {
   /** From `general.name`, or the file's name. */
   readonly name: string;
-  /** As named in the file: llama, qwen2, qwen3. */
+  /** As named in the file: llama, qwen2, qwen3, gemma3. */
   readonly architecture: string;
   readonly tokenizer: Tokenizer;
   /** Which backend runs it. */
@@ -202,7 +204,14 @@ export interface Model extends Source {
   ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void>;
   /** What `GenerateResult.fingerprint` will be. @throws {RangeError | TypeError} If a sampling option is wrong. */
   requestFingerprint(options?: SamplingOptions): string;
-  /** Token ids of a conversation under the model's chat template, ready for `generate`. */
-  chatPrompt(messages: readonly ChatMessage[]): number[];
+  /** Token ids of a conversation under the model's chat template, ready for `generate`. @throws As `chatText`. */
+  chatPrompt(messages: readonly ChatMessage[], options?: ChatOptions): number[];
+  /**
+   * The same as text, with control tokens spelled out.
+   *
+   * @throws {RangeError | TypeError} If the template refuses the messages.
+   * @throws {UnsupportedError} If there are tools, and the template knows nothing of them.
+   */
+  chatText(messages: readonly ChatMessage[], options?: ChatOptions): string;
   close(): void;
 }

@@ -1,8 +1,7 @@
 import type { Backend, Floats, KvCache } from "../backend/backend.ts";
 import { stride } from "../backend/backend.ts";
-import { expectInteger } from "../errors.ts";
+import { expectInteger, MemoryError } from "../errors.ts";
 import type { Llama, Part } from "../model/llama.ts";
-import { ShortlistHead } from "../model/shortlist-head.ts";
 import { type Ahead, AheadStates } from "./ahead.ts";
 import {
   type CheckedCall,
@@ -11,15 +10,26 @@ import {
   expectChain,
   type LastCall,
 } from "./session-checks.ts";
+import { checkTargets, computeNll } from "./session-nll.ts";
 import type { Rows, Session } from "./source.ts";
 import type { Tree } from "./tree.ts";
 import { compute, type Work } from "./work.ts";
+
+/** What sessions of a model share. */
+export interface SessionHost {
+  readonly backend: Backend;
+  readonly model: Llama;
+  /** Gives back some memory that can be done without; false if there is none. Asked for when a session is short of it. */
+  relieve?(): boolean;
+}
 
 /** One sequence on a model of this process. Sessions share the model's weights and working memory. */
 export class LocalSession implements Session {
   readonly capacity: number;
   readonly model: Llama;
   readonly ahead: Ahead;
+  readonly nll: Session["nll"];
+  readonly #host: SessionHost;
   readonly #backend: Backend;
   readonly #cache: KvCache;
   #rows: Floats;
@@ -34,30 +44,33 @@ export class LocalSession implements Session {
   #calls = 0;
 
   /** @throws {MemoryError} If `capacity` positions do not fit into memory. */
-  static open(backend: Backend, model: Llama, capacity: number): LocalSession {
-    return new LocalSession(backend, model, capacity, 0, () => backend.kvCache(model.config, capacity));
+  static open(host: SessionHost, capacity: number): LocalSession {
+    const { backend, model } = host;
+    return new LocalSession(host, capacity, 0, () => backend.kvCache(model.config, capacity));
   }
 
-  private constructor(
-    backend: Backend,
-    model: Llama,
-    capacity: number,
-    length: number,
-    openCache: () => KvCache,
-  ) {
+  /** A session that begins with the first `length` positions of `prefix`. @throws {MemoryError} As `open`. */
+  static openAfter(host: SessionHost, capacity: number, prefix: KvCache, length: number): LocalSession {
+    return new LocalSession(host, capacity, length, () => host.backend.forkKv(prefix, length, capacity));
+  }
+
+  private constructor(host: SessionHost, capacity: number, length: number, openCache: () => KvCache) {
+    const { backend, model } = host;
     this.capacity = capacity;
     this.model = model;
+    this.#host = host;
     this.#backend = backend;
     this.#length = length;
     this.#states = new AheadStates(backend, model.config.hidden);
     this.ahead = {
       run: (tokens) => this.#runAhead(tokens),
-      headBytes: model.head.bytes,
-      openHead: () => new ShortlistHead(backend, model.head),
+      headBytes: model.headBytes,
+      openHead: () => model.openDraftHead(),
     };
-    this.#rows = backend.floats(stride(model.vocab));
+    if (model.hasLikelihood) this.nll = (tokens, targets) => this.#nll(tokens, targets);
+    this.#rows = this.#relieved(() => backend.floats(stride(model.vocab)));
     try {
-      this.#cache = openCache();
+      this.#cache = this.#relieved(openCache);
     } catch (error) {
       backend.free(this.#rows);
       throw error;
@@ -87,9 +100,11 @@ export class LocalSession implements Session {
     const columns = tokens.length - known;
     const start = this.#length + known;
     this.#calls++;
-    this.#makeRoom(rows);
-    this.#backend.claimKv(this.#cache, start, columns);
-    const waiting = tree && this.#waitingRoom(tree.slots);
+    const waiting = this.#relieved(() => {
+      this.#makeRoom(rows);
+      this.#backend.claimKv(this.#cache, start, columns);
+      return tree && this.#waitingRoom(tree.slots);
+    });
     this.#states.keep(known);
     const freshRows = Math.min(rows, columns);
     const knownRows = rows - freshRows;
@@ -142,9 +157,16 @@ export class LocalSession implements Session {
     const capacity = expectInteger("capacity", options.capacity ?? this.capacity, least, contextLength);
     // Behind the text pages may be taken over by the fork.
     this.#states.keep(0);
-    return new LocalSession(this.#backend, this.model, capacity, this.#length, () =>
-      this.#backend.forkKv(this.#cache, this.#length, capacity),
-    );
+    return LocalSession.openAfter(this.#host, capacity, this.#cache, this.#length);
+  }
+
+  /**
+   * Keys and values of the first `length` positions, which stay when the session goes on or is closed. Whoever has them
+   * frees them. `length`: no further than where a tree branches.
+   */
+  shareKv(length: number): KvCache {
+    this.#expectOpen();
+    return this.#backend.forkKv(this.#cache, length, length);
   }
 
   close(): void {
@@ -156,14 +178,35 @@ export class LocalSession implements Session {
     this.#states.free();
   }
 
+  async #nll(given: ArrayLike<number>, targets: ArrayLike<number>): Promise<Float64Array> {
+    const { tokens } = this.check(given, 0);
+    checkTargets(targets, tokens.length, this.model.vocab);
+    const position = this.#length;
+    const call = ++this.#calls;
+    this.#states.keep(0);
+    this.#relieved(() => this.#backend.claimKv(this.#cache, position, tokens.length));
+    const expectCurrent = () => {
+      if (!this.#closed && this.#calls === call && this.#length === position) return;
+      throw new TypeError("Cannot go on with likelihoods: their session was called again, or closed");
+    };
+    const { backend, model } = this.#host;
+    const parts = { backend, model, cache: this.#cache, position, tokens, targets, expectCurrent };
+    const nlls = await computeNll(parts);
+    this.#last = { start: position, tree: null };
+    this.#length += tokens.length;
+    return nlls;
+  }
+
   async #runAhead(given: readonly number[]): Promise<Floats> {
     const { tokens } = this.check(given, 0);
     const known = this.#states.matching(tokens, tokens.length);
-    const states = this.#states.extend(tokens, known);
     const start = this.#length + known;
     const columns = tokens.length - known;
     const { hidden } = this.model.config;
-    this.#backend.claimKv(this.#cache, start, columns);
+    const states = this.#relieved(() => {
+      this.#backend.claimKv(this.#cache, start, columns);
+      return this.#states.extend(tokens, known);
+    });
     const part = (from: number, to: number): Part => ({
       cache: this.#cache,
       tokens: tokens.slice(known + from, known + to),
@@ -175,6 +218,17 @@ export class LocalSession implements Session {
     compute(this.model, [{ columns, part }]);
     this.#states.ran(tokens);
     return this.#states.states(tokens.length - 1, 1);
+  }
+
+  /** Takes memory; where there is too little, after what can be done without was given back. */
+  #relieved<T>(take: () => T): T {
+    for (;;) {
+      try {
+        return take();
+      } catch (error) {
+        if (!(error instanceof MemoryError) || this.#host.relieve?.() !== true) throw error;
+      }
+    }
   }
 
   /** Moves a node to its place for good. Those of the stem are there. */

@@ -76,6 +76,21 @@ export interface Session {
    */
   forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<Rows>;
   /**
+   * Appends `tokens`, as `forward` does, and tells how likely `targets[i]` was after each tokens[i]: −ln p in nats, bit for
+   * bit the score "nll" of the row there. No row is ever in memory, but a tile of the vocabulary (Cut Cross-Entropy), so a
+   * call may be as long as the session. Absent where rows come from elsewhere.
+   *
+   * @param targets One per token; of a text, tokens[1], tokens[2], … and what follows.
+   * @throws {RangeError} What `forward` throws; if a target is not below `vocab`, or there is not one for each token. Nothing
+   *   is appended then.
+   *
+   * @example
+   * ```ts
+   * const nlls = await session.nll(text.slice(0, -1), text.slice(1));
+   * ```
+   */
+  nll?(tokens: ArrayLike<number>, targets: ArrayLike<number>): Promise<Float64Array>;
+  /**
    * Forgets everything from position `length` on; the next `forward` continues from there.
    *
    * With `path`, nodes of the last call are kept and stand at `length`, `length` + 1, …: each must be the child of the one

@@ -17,6 +17,9 @@ export interface TextParts {
   readonly tokenizer: Tokenizer;
   /** Holds nothing, or the prompt but for its last token. Not closed here. */
   readonly session: Session;
+  /** Tokens of the prompt that were there when the session was opened, and when that was. */
+  readonly cachedTokens: number;
+  readonly started: number;
   readonly speculation?: OpenSpeculation;
   /** What verifiers that compare laws work with. */
   readonly math?: RowMath;
@@ -26,7 +29,7 @@ export interface TextParts {
 /** Decodes one text: from the tokens of `decoding/generate.ts` to pieces of text, up to a stop text or an end. */
 export async function* decodeText(
   request: TextRequest,
-  { tokenizer, session, speculation, math, constraint }: TextParts,
+  { tokenizer, session, cachedTokens, started, speculation, math, constraint }: TextParts,
 ): AsyncGenerator<Piece, GenerateResult, void> {
   const { promptTokens, maxTokens, pipeline, seed, endTokens, logProbabilities, fingerprint } = request;
   const { signal } = request.options;
@@ -36,7 +39,6 @@ export async function* decodeText(
   const alternatives: TokenAlternatives[] = [];
   let logProbability = 0;
   let text = "";
-  const started = performance.now();
   let decoding = started;
   let turn = started;
   let finishReason: FinishReason = "length";
@@ -95,6 +97,7 @@ export async function* decodeText(
   const ended = performance.now();
   return {
     promptTokens,
+    cachedTokens,
     tokens,
     text,
     finishReason,

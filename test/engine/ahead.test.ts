@@ -178,7 +178,7 @@ it("does not run the layers again", async () => {
   const reader = ByteReader.from(BYTES);
   const { config, plan } = planModel(await readGguf(reader));
   const weights = await loadWeights(backend, reader, plan, config, new Fingerprint());
-  const session = LocalSession.open(backend, new Llama(backend, config, weights, 256), 100);
+  const session = LocalSession.open({ backend, model: new Llama(backend, config, weights, 256) }, 100);
   const columnsOf = async (call: () => Promise<unknown>) => {
     const before = columns;
     await call();

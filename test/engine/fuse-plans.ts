@@ -43,6 +43,19 @@ export function planZoo(vocab: number): readonly NamedPlan[] {
     },
     { what: "nudging", plan: fusePreset("nudging"), members: { base: [0], tuned: [1] } },
     {
+      what: "nudging by words",
+      plan: fusePreset("nudging", { words: true, threshold: 0.4 }),
+      members: { base: [0], tuned: [1] },
+      options: {
+        tables: {
+          "word-starts": {
+            kind: "dense",
+            values: Array.from({ length: vocab }, (_, id) => (id % 4 === 0 ? 1 : 0)),
+          },
+        },
+      },
+    },
+    {
       what: "gate",
       plan: fusePreset("confidence-gate", { threshold: 3 }),
       members: { small: [2], large: [0] },

@@ -54,7 +54,8 @@ class PlainFusion {
       position,
       seed,
       last: tokens.at(-1),
-      inputs: typeof inputs === "function" ? inputs(tokens) : inputs,
+      inputs: typeof inputs === "function" ? inputs(tokens, Math.max(0, position - promptLength)) : inputs,
+      tables: this.#plan.options?.tables,
       state: before?.state,
     });
     step.provide(rows);

@@ -48,6 +48,7 @@ const SPECS: readonly GgufSpec[] = (
     { type: "BF16", ropeScaling: "linear", tied: true, tokenizer: "llama", vocab: 400 },
     { type: "Q4_K", typeOf: mediumTypes(1), hidden: 256, feedForward: 256, heads: 16, vocab: 384 },
     { type: "Q5_1", typeOf: (name) => (name.includes("ffn") ? "IQ4_NL" : undefined), vocab: 384 },
+    { type: "Q8_0", architecture: "gemma3", window: 5, vocab: 402 },
   ] satisfies SyntheticModelOptions[]
 ).map((options) => {
   const { metadata, tensors } = syntheticModel({ ...SMALL, ...options });
@@ -152,6 +153,7 @@ describe("metadata", () => {
     const suffix = fc.constantFrom(
       ...["rope.scaling.type", "rope.scaling.factor", "rope.scale_linear", "rope.dimension_count"],
       ...["attention.key_length", "attention.value_length", "attention.sliding_window", "expert_count"],
+      ...["attention.sliding_window_pattern", "rope.freq_base_swa", "final_logit_softcapping"],
     );
     const added = fc.array(fc.tuple(suffix, fc.oneof(number, text.map(string))), {
       minLength: 1,

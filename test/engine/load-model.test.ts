@@ -206,11 +206,14 @@ describe("loadModel", () => {
     },
   );
 
-  it.each(["llama", "qwen2", "qwen3"] as const)("runs %s alike on all backends", async (architecture) => {
-    const model = syntheticModelBytes({ architecture, type: "F32" });
-    const tokens = await Promise.all(ENGINES.map(([, options]) => tokensOf(model, options)));
-    for (const other of tokens) expect(other).toEqual(tokens[0]);
-  });
+  it.each(["llama", "qwen2", "qwen3", "gemma3"] as const)(
+    "runs %s alike on all backends",
+    async (architecture) => {
+      const model = syntheticModelBytes({ architecture, type: "F32" });
+      const tokens = await Promise.all(ENGINES.map(([, options]) => tokensOf(model, options)));
+      for (const other of tokens) expect(other).toEqual(tokens[0]);
+    },
+  );
 
   it("refuses options of another kind", async () => {
     const refused = (options: unknown, message: string) =>

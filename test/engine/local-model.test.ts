@@ -205,6 +205,9 @@ describe("chatPrompt", () => {
       { role: "user", content: "hi" },
     ]);
     expect(tokenizer.decode(tokens)).toBe("<system>be brief<user>hi<assistant>");
+    const { bos } = tokenizer;
+    expect(model.chatText([{ role: "user", content: "hi" }])).toMatch(/^(<[^>]*>)?<user>hi<assistant>$/);
+    expect(tokens[0]).toBe(bos);
     expect(() => model.chatPrompt([])).toThrow('"messages" must hold');
     model.close();
   });

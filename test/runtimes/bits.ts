@@ -7,6 +7,8 @@ import {
   type Backend,
   createReferenceBackend,
   createWasmBackend,
+  fuseModels,
+  fusePreset,
   type GenerateOptions,
   type KernelModules,
   loadModel,
@@ -16,8 +18,9 @@ import {
 } from "../../src/index.ts";
 import { type Pair, randomPair } from "../engine/on-off.ts";
 import { createRandom } from "../support/random.ts";
+import { type SyntheticModelOptions, syntheticModelBytes } from "../support/synthetic-model.ts";
 
-/** Models by name; sampled tokens and all rows of each are hashed, with every build that `modules` has. */
+/** Models by name; sampled tokens and all rows of each, and of a gemma3, are hashed, with every build that `modules` has. */
 export interface BitsInput {
   modules: KernelModules;
   models: Readonly<Record<string, Uint8Array>>;
@@ -40,6 +43,9 @@ export interface ModelBits {
   /** Rows of a tree, and of its paths one by one; must be equal. */
   tree: string;
   treeByPaths: string;
+  /** Rows and texts of plans over the model on several prefixes; the texts also with drafts, which must be equal. */
+  fused: string;
+  fusedDrafted: string;
 }
 
 /** By build, then by model. "reference" is the backend in plain TypeScript, which has other bits than the kernels. */
@@ -67,13 +73,17 @@ const SAMPLINGS: readonly GenerateOptions[] = [
   { seed: 123456789, temperature: 0.9, minP: 0.05, repetitionPenalty: 1.2 },
 ];
 
+/** Windows, norms and a gate that the models given do not have; 101 rows are several windows. */
+const GEMMA: SyntheticModelOptions = { architecture: "gemma3", type: "F16", vocab: 420 };
+
 export async function computeBits({ modules, models }: BitsInput): Promise<Bits> {
   const { simd, relaxed } = modules;
+  const all = { ...models, gemma3: syntheticModelBytes(GEMMA) };
   const bits: Record<string, Record<string, ModelBits>> = {};
-  bits.simd = await bitsOfModels(models, { modules, build: "simd" }, () => createWasmBackend(simd), KERNELS);
+  bits.simd = await bitsOfModels(all, { modules, build: "simd" }, () => createWasmBackend(simd), KERNELS);
   if (relaxed !== undefined) {
     const backend = () => createWasmBackend(relaxed, { build: "relaxed" });
-    bits.relaxed = await bitsOfModels(models, { modules, build: "relaxed" }, backend, KERNELS);
+    bits.relaxed = await bitsOfModels(all, { modules, build: "relaxed" }, backend, KERNELS);
   }
   const [[name, bytes]] = Object.entries(models);
   const options = { backend: "reference" } as const;
@@ -124,7 +134,52 @@ async function bitsOfModel(model: Model, backend: Backend, extent: Extent): Prom
     drafted: await hashOfJson(pairs.map(({ drafted }) => [drafted.tokens, drafted.text, drafted.error])),
     tree: await hash(tree),
     treeByPaths: await hash(treeByPaths),
+    ...(await fusedBits(model, extent)),
   };
+}
+
+/** Weights that are constant, solved for, and of a cut; a mixture; each with the model on prefixes of its own. */
+const FUSIONS = [
+  { plan: fusePreset("proxy-tuning"), names: ["base", "expert", "anti"] },
+  { plan: fusePreset("dlf", { solver: "continuous" }), names: ["base", "expert", "anti"] },
+  { plan: fusePreset("contrastive"), names: ["expert", "amateur"] },
+  { plan: fusePreset("mixture"), names: ["a", "b"] },
+];
+const PREFIXES = [[], [30, 31, 32, 33, 34], [90, 91]];
+
+async function fusedBits(model: Model, { rows, tokens }: Extent) {
+  const hashes: string[] = [];
+  const plain: unknown[] = [];
+  const drafted: unknown[] = [];
+  for (const { plan, names } of FUSIONS) {
+    const fused = fuseModels(
+      plan,
+      Object.fromEntries(names.map((name, i) => [name, { source: model, prefix: PREFIXES[i] }])),
+    );
+    const text = Array.from({ length: rows >> 2 }, (_, i) => (i * 37 + 5) % model.vocab);
+    const session = fused.open({ capacity: text.length });
+    hashes.push(await hash(copy(await session.forward(text, text.length))));
+    session.close();
+    for (const options of [{ temperature: 0 }, { seed: 5, temperature: 0.8, topP: 0.95 }]) {
+      const asked = { maxTokens: tokens >> 1, ignoreEos: true, ...options };
+      plain.push(await tokensOf(fused, asked));
+      drafted.push(
+        await tokensOf(fused, { ...asked, draft: model, speculation: { adaptive: false, gamma: 3 } }),
+      );
+    }
+  }
+  return {
+    fused: await hashOfJson([hashes, plain]),
+    fusedDrafted: await hashOfJson([hashes, drafted]),
+  };
+}
+
+async function tokensOf(model: Model, options: GenerateOptions): Promise<unknown> {
+  const pieces = model.generate("Once upon a time", options);
+  for (;;) {
+    const step = await pieces.next();
+    if (step.done) return [step.value.tokens, step.value.text];
+  }
 }
 
 const TREE_TOKENS = [30, 31, 32, 33, 34, 35, 36, 37, 38, 39];
@@ -184,15 +239,8 @@ async function hashOfTexts(
   maxTokens: number,
 ): Promise<string> {
   const texts: unknown[] = [];
-  for (const settings of options) {
-    const pieces = model.generate("Once upon a time", { maxTokens, ignoreEos: true, ...settings });
-    for (;;) {
-      const step = await pieces.next();
-      if (!step.done) continue;
-      texts.push([step.value.tokens, step.value.text]);
-      break;
-    }
-  }
+  for (const settings of options)
+    texts.push(await tokensOf(model, { maxTokens, ignoreEos: true, ...settings }));
   return hashOfJson(texts);
 }
 

@@ -94,7 +94,7 @@ describe("same bits", () => {
     await expect(`${JSON.stringify(golden, null, 2)}\n`).toMatchFileSnapshot("bits.json");
   });
 
-  it.each(MODEL_NAMES)("do not depend on how %s's tokens are split into calls", (name) => {
+  it.each([...MODEL_NAMES, "gemma3"])("do not depend on how %s's tokens are split into calls", (name) => {
     const { rows, rowsInChunks, rowsOneByOne, rowsAfterTruncate } = golden.kernels[name];
     expect({ rowsInChunks, rowsOneByOne, rowsAfterTruncate }).toEqual({
       rowsInChunks: rows,
@@ -103,16 +103,20 @@ describe("same bits", () => {
     });
   });
 
-  it.each(MODEL_NAMES)("do not depend on drafts, nor on trees, for %s", (name) => {
-    const { plain, drafted, tree, treeByPaths } = golden.kernels[name];
-    expect({ drafted, treeByPaths }).toEqual({ drafted: plain, treeByPaths: tree });
+  it.each([...MODEL_NAMES, "gemma3"])("do not depend on drafts, nor on trees, for %s", (name) => {
+    const { plain, drafted, tree, treeByPaths, fused, fusedDrafted } = golden.kernels[name];
+    expect({ drafted, treeByPaths, fusedDrafted }).toEqual({
+      drafted: plain,
+      treeByPaths: tree,
+      fusedDrafted: fused,
+    });
   });
 
   it("differ between weight formats, so that the hashes are of something", () => {
     const hashes = MODEL_NAMES.flatMap((name) => {
       // Tokens may be the same: formats that keep enough bits say the same.
-      const { rows, probabilities, tree } = golden.kernels[name];
-      return [rows, probabilities, tree];
+      const { rows, probabilities, tree, fused } = golden.kernels[name];
+      return [rows, probabilities, tree, fused];
     });
     expect(new Set(hashes).size).toBe(hashes.length);
   });
