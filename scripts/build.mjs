@@ -1,6 +1,6 @@
 /**
- * `npm run build`: the kernels to build/, the TypeScript to dist/; each only if something changed since. With "wasm" or
- * "ts" as argument, only that one.
+ * `npm run build`: the kernels and the service's description to build/, the TypeScript to dist/; each only if something
+ * changed since. With "wasm", "openapi" or "ts" as argument, only that one.
  *
  * npm builds more often than one thinks: after `npm install`, and again when `npx edgewise` links the checkout into
  * its cache, which may be while tests read the files.
@@ -23,6 +23,11 @@ const steps = {
         ["simd", "relaxed"].map((target) => node("assemblyscript/bin/asc.js", "--target", target)),
       );
     },
+  },
+  openapi: {
+    inputs: ["src/service", "src/decoding", "scripts/openapi.mjs", "package.json"],
+    outputs: ["build/openapi.js"],
+    run: () => nodeScript(join(ROOT, "scripts/openapi.mjs")),
   },
   ts: {
     inputs: ["src", "tsconfig.json", "tsconfig.build.json", "package-lock.json"],
@@ -62,9 +67,14 @@ function newest(path) {
   return Math.max(mtimeMs, ...readdirSync(file).map((name) => newest(join(path, name))));
 }
 
+/** Runs a tool of node_modules. */
 function node(script, ...args) {
+  return nodeScript(join(TOOLS, script), ...args);
+}
+
+function nodeScript(script, ...args) {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(TOOLS, script), ...args], { cwd: ROOT, stdio: "inherit" });
+    const child = spawn(process.execPath, [script, ...args], { cwd: ROOT, stdio: "inherit" });
     child.on("error", reject);
     child.on("close", (code) => {
       if (code === 0) resolve();

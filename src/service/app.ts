@@ -1,23 +1,41 @@
 import { Hono } from "hono";
-import { bodyLimit } from "hono/body-limit";
 import { cors } from "hono/cors";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
+import { secureHeaders } from "hono/secure-headers";
+import type { KernelModules } from "../engine/load-model.ts";
+import { authenticate, type RateLimiter } from "./access/authenticate.ts";
+import { type KeyLimits, readKeyLimits } from "./access/key-limits.ts";
+import { ApiKeys, type KeyOptions } from "./access/keys.ts";
+import { Rates } from "./access/rates.ts";
+import { boundBody, HeldBytes } from "./body.ts";
 import { apiError, errorResponse, show } from "./errors.ts";
+import { type Limits, readLimits } from "./limits.ts";
 import type { ModelRegistry } from "./models.ts";
+import { consoleLog, errorLine, type Log } from "./observe/log.ts";
+import { Metrics } from "./observe/metrics.ts";
+import { traceRequests } from "./observe/trace.ts";
 import { chatRoutes } from "./routes/chat.ts";
 import { completionRoutes } from "./routes/completions.ts";
 import { fuseRoutes } from "./routes/fuse.ts";
 import { modelRoutes } from "./routes/models.ts";
+import { operationRoutes } from "./routes/operations.ts";
 import { scoreRoutes } from "./routes/score.ts";
+import { textRoutes } from "./routes/text.ts";
+import { RowBackend } from "./row-backend.ts";
 import type { Service, ServiceEnv } from "./service.ts";
 import { Slots } from "./slots.ts";
 
+export type { RateLimiter } from "./access/authenticate.ts";
+export type { KeyLimits } from "./access/key-limits.ts";
+export { type KeyOptions, parseKeys } from "./access/keys.ts";
+export type { Limits } from "./limits.ts";
 export { type LazyOptions, lazyModels, type ModelRegistry } from "./models.ts";
 export type { NamedPlan } from "./named-plans.ts";
+export type { Log, LogLine } from "./observe/log.ts";
 
-export interface AppOptions {
+export interface AppOptions extends Partial<Limits> {
   models: ModelRegistry;
   /** Serves requests that name no model. Default: the first of `models.names`. */
   defaultModel?: string;
@@ -25,38 +43,48 @@ export interface AppOptions {
   maxRunning?: number;
   /** Requests that may wait for their turn before others get a 429. Default 16. */
   maxWaiting?: number;
-  /** Largest request body, in bytes. Default 1 MiB. */
-  maxBodyBytes?: number;
-  /** Milliseconds a client may leave its stream unread before it is given up. Default 30,000. */
-  stallMs?: number;
-  /** Is told of every error that a client only sees as "The server had an error". Default: `console.error`. */
-  onError?: (error: unknown) => void;
+  /** Kernels for rows that come with requests. Default: none, they are fused in plain TypeScript, in f64. */
+  modules?: KernelModules;
+  /** Who may use the service, all of it but `/health`. Default: everybody. */
+  keys?: readonly (string | KeyOptions)[];
+  /** What each key may take that has no limits of its own; without keys, what everybody together may take. */
+  keyLimits?: KeyLimits;
+  /** Asked at every request, with the name of its key; the binding of a Worker. */
+  rateLimiter?: RateLimiter;
+  /** Origins whose pages may use the service from a browser; "*" stands for all. Default: none. */
+  corsOrigins?: readonly string[];
+  /** Is told of every request when it has ended. Default: a line of JSON on the console. */
+  log?: Log;
+  /** Is told of every error that a client only sees as "The server had an error". Default: a line of `log`. */
+  onError?: (error: unknown, requestId?: string) => void;
 }
+
+/** What a browser's page may read of an answer. */
+const EXPOSED = ["limit", "remaining", "reset"].flatMap((what) =>
+  ["requests", "tokens"].map((kind) => `x-ratelimit-${what}-${kind}`),
+);
 
 /**
  * The HTTP service over a set of models, speaking OpenAI's API: `/v1/completions`, `/v1/chat/completions`,
- * `/v1/models`, and `/health`; beside it `/v1/fuse` and `/v1/score`, over rows that come with the request. It runs
- * wherever a `fetch` handler does, and needs no socket to be tested.
+ * `/v1/models`; beside it `/v1/fuse` and `/v1/score`, over rows that come with the request, `/tokenize` and its like,
+ * `/health`, `/metrics`, `/openapi.json` and `/docs`. It runs wherever a `fetch` handler does, and needs no socket to be
+ * tested.
+ *
+ * @throws {TypeError | RangeError} If an option is wrong.
  *
  * @example
  * const app = createApp({ models: lazyModels({ stories: () => loadModel(bytes, { modules }) }) });
  * const answer = await app.request("/v1/completions", { method: "POST", body: '{"prompt":"Once"}' });
  */
 export function createApp(options: AppOptions) {
-  const { models, maxBodyBytes = 1 << 20, stallMs = 30_000 } = options;
-  const service: Service = {
-    models,
-    defaultModel: options.defaultModel ?? models.names[0],
-    slots: new Slots(options.maxRunning ?? 4, options.maxWaiting ?? 16, 2 * stallMs),
-    counts: { tokens: 0 },
-    stallMs,
-    onError: options.onError ?? ((error) => console.error(error)),
-  };
-  if (models.names.length === 0) throw new RangeError('"models" must hold at least one model, got none');
-  if (!models.names.includes(service.defaultModel)) {
-    throw new RangeError(
-      `"defaultModel" must be one of ${models.names.join(", ")}, got ${show(service.defaultModel)}`,
-    );
+  const keyLimits = readKeyLimits("keyLimits", options.keyLimits ?? {});
+  const keys = new ApiKeys(options.keys ?? [], keyLimits);
+  const limits = readLimits(options);
+  const held = new HeldBytes(limits.maxHeldBytes);
+  const service = openService(options, limits, held);
+  const { rates, log } = service;
+  if (keys.isOpen) {
+    log({ level: "warn", event: "open", message: "No API key is configured: anyone may use the service" });
   }
 
   const app = new Hono<ServiceEnv>();
@@ -66,44 +94,24 @@ export function createApp(options: AppOptions) {
     await next();
   });
   app.use(requestId({ headerName: "x-request-id" }));
-  app.use(cors({ origin: "*", exposeHeaders: ["x-request-id", "retry-after"] }));
+  app.use(traceRequests(service));
+  app.use(secured());
+  const { corsOrigins = [] } = options;
+  if (corsOrigins.length > 0) {
+    const origin = corsOrigins.includes("*") ? "*" : [...corsOrigins];
+    app.use(cors({ origin, exposeHeaders: ["x-request-id", "retry-after", ...EXPOSED] }));
+  }
+  app.use(authenticate({ keys, rates, openLimits: keyLimits, rateLimiter: options.rateLimiter }));
   app.use(
     methodNotAllowed({
       app,
-      onMethodNotAllowed: (c, methods) =>
-        errorResponse(
-          c,
-          apiError(
-            405,
-            `Method ${c.req.method} is not allowed for ${c.req.path}; use ${methods.join(" or ")}`,
-            {
-              code: "method_not_allowed",
-              headers: { allow: methods.join(", ") },
-            },
-          ),
-        ),
+      onMethodNotAllowed: (c, methods) => errorResponse(c, notAllowed(c.req, methods)),
     }),
   );
-  app.use(
-    bodyLimit({
-      maxSize: maxBodyBytes,
-      onError: () => {
-        throw apiError(413, `The request body must be at most ${maxBodyBytes} bytes`, {
-          code: "request_too_large",
-        });
-      },
-    }),
-  );
+  app.use(boundBody(limits, held));
 
-  app.get("/health", (c) =>
-    // Of this isolate: a Worker's others have their own.
-    c.json({
-      status: "ok",
-      running: service.slots.running,
-      waiting: service.slots.waiting,
-      decoded_tokens: service.counts.tokens,
-    }),
-  );
+  app.route("/", operationRoutes(service));
+  app.route("/", textRoutes(service));
   app.route("/v1", modelRoutes(service));
   app.route("/v1", completionRoutes(service));
   app.route("/v1", chatRoutes(service));
@@ -114,10 +122,55 @@ export function createApp(options: AppOptions) {
   app.onError((error, c) => {
     // The client has left, so nobody reads the answer, but a handler must give one.
     if (c.get("signal")?.aborted) return errorResponse(c, clientGone());
-    if (!(error instanceof HTTPException)) service.onError(error);
+    if (!(error instanceof HTTPException)) service.onError(error, c.get("requestId"));
     return errorResponse(c, error);
   });
   return app;
+}
+
+function openService(options: AppOptions, limits: Limits, held: HeldBytes): Service {
+  const { models, log = consoleLog } = options;
+  if (models.names.length === 0) throw new RangeError('"models" must hold at least one model, got none');
+  const defaultModel = options.defaultModel ?? models.names[0];
+  if (!models.names.includes(defaultModel)) {
+    throw new RangeError(
+      `"defaultModel" must be one of ${models.names.join(", ")}, got ${show(defaultModel)}`,
+    );
+  }
+  const slots = new Slots(options.maxRunning ?? 4, options.maxWaiting ?? 16, 2 * limits.stallMs);
+  return {
+    models,
+    defaultModel,
+    slots,
+    rowBackend: new RowBackend(options.modules),
+    limits,
+    rates: new Rates(),
+    metrics: new Metrics(slots, held),
+    log,
+    counts: { tokens: 0 },
+    onError: options.onError ?? ((error, requestId) => log(errorLine(error, requestId))),
+  };
+}
+
+/** Nothing that is served here may run a script, be framed, or be taken for what it is not. */
+function secured() {
+  return secureHeaders({
+    contentSecurityPolicy: {
+      defaultSrc: ["'none'"],
+      styleSrc: ["'unsafe-inline'"],
+      baseUri: ["'none'"],
+      formAction: ["'none'"],
+      frameAncestors: ["'none'"],
+    },
+    xFrameOptions: "DENY",
+  });
+}
+
+function notAllowed({ method, path }: { method: string; path: string }, methods: readonly string[]) {
+  return apiError(405, `Method ${method} is not allowed for ${path}; use ${methods.join(" or ")}`, {
+    code: "method_not_allowed",
+    headers: { allow: methods.join(", ") },
+  });
 }
 
 /** 499: the status proxies log for it. */

@@ -8,3 +8,11 @@ declare module "*.gguf" {
   const bytes: ArrayBuffer;
   export default bytes;
 }
+
+// What `npm run build` makes of `openapi/`.
+declare module "*/build/openapi.js" {
+  /** The OpenAPI document. */
+  export const documentJson: string;
+  /** The same to be read: one page of HTML. */
+  export const documentPage: string;
+}

@@ -3,9 +3,12 @@ import type { Piece } from "../engine/model.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 
 /** A token that was emitted, with what `logprobs` tells of it. */
-export interface TokenEntry extends TokenLogProbability {
+export interface TokenEntry {
+  readonly token: number;
+  /** null: of the first token of all, which nothing stands before. */
+  readonly logProbability: number | null;
   readonly top: readonly TokenLogProbability[];
-  /** Code points of the choice's text before that of the token. */
+  /** Code points of the choice's text before that of the token; an echoed prompt belongs to it. */
   readonly offset: number;
 }
 
@@ -32,10 +35,13 @@ export class ChoiceText {
   readonly #vocab: number;
   readonly #waiting: Waiting[] = [];
   /** Code points that the tokens so far stand for, and of those that were told. */
-  #spelled = 0;
-  #told = 0;
+  #spelled: number;
+  #told: number;
 
-  constructor(tokenizer: Tokenizer) {
+  /** @param start Code points that stand before. */
+  constructor(tokenizer: Tokenizer, start = 0) {
+    this.#spelled = start;
+    this.#told = start;
     this.#decoder = tokenizer.stream();
     this.#vocab = tokenizer.vocab;
   }
@@ -68,7 +74,7 @@ export class ChoiceText {
   }
 }
 
-function codePoints(text: string): number {
+export function codePoints(text: string): number {
   let count = 0;
   for (const _ of text) count++;
   return count;

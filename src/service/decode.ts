@@ -1,13 +1,20 @@
 import { nextTask } from "../decoding/next-task.ts";
 import type { GenerateResult, Model } from "../engine/model.ts";
-import { ChoiceText, type TextPart, type TokenEntry } from "./choice-text.ts";
+import { ChoiceText, codePoints, type TextPart, type TokenEntry } from "./choice-text.ts";
+import { readEcho } from "./echo.ts";
 import { clientError } from "./engine-errors.ts";
 import type { Job } from "./options.ts";
 
 /** What happened to a choice: some text came, or it is finished. */
 export type ChoiceEvent =
   | (TextPart & { readonly index: number; readonly result?: undefined })
-  | { readonly index: number; readonly result: GenerateResult; readonly tokens: readonly TokenEntry[] };
+  | { readonly index: number; readonly result: ChoiceResult; readonly tokens: readonly TokenEntry[] };
+
+/** The part of a result that answers are made of. */
+export type ChoiceResult = Pick<
+  GenerateResult,
+  "promptTokens" | "cachedTokens" | "tokens" | "finishReason" | "speculation"
+>;
 
 /** Is told how a request gets on. */
 export interface Progress {
@@ -27,11 +34,25 @@ const BEAT_MS = 1000;
  */
 export async function* decode(
   model: Model,
-  { first, prompt, options }: Job,
+  { first, prompt, options, echo }: Job,
   signal: AbortSignal | undefined,
   progress: Progress,
 ): AsyncGenerator<ChoiceEvent, void, void> {
-  const choices = Array.from({ length: options.n }, () => new ChoiceText(model.tokenizer));
+  const told = echo && (await readEcho(model, prompt, echo, signal));
+  for (let index = 0; told !== undefined && index < options.n; index++)
+    yield { index: first + index, ...told };
+  if (options.maxTokens === 0) {
+    const result: ChoiceResult = {
+      promptTokens: prompt,
+      cachedTokens: 0,
+      tokens: [],
+      finishReason: "length",
+    };
+    for (let i = 0; i < options.n; i++) yield { index: first + i, result, tokens: [] };
+    return;
+  }
+  const start = codePoints(told?.text ?? "");
+  const choices = Array.from({ length: options.n }, () => new ChoiceText(model.tokenizer, start));
   const pieces = model.generateMany(prompt, { ...options, signal });
   // The best of several are known when all are done.
   const beat = options.bestOf === undefined ? undefined : setInterval(() => progress.alive(), BEAT_MS);

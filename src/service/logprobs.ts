@@ -8,11 +8,11 @@ const LEAST = -9999;
 
 /** Bytes of half a character become U+FFFD in `token`; `bytes` has them. Null: a control token, which has none. */
 export function chatLogprobs(tokenizer: Tokenizer, tokens: readonly TokenEntry[]) {
-  const describe = ({ token, logProbability }: TokenLogProbability) => {
+  const describe = ({ token, logProbability }: Pick<TokenEntry, "token" | "logProbability">) => {
     const bytes = bytesOf(tokenizer, token);
     return {
       token: new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes),
-      logprob: finite(logProbability),
+      logprob: finite(logProbability ?? LEAST),
       bytes: bytes.length === 0 ? null : Array.from(bytes),
     };
   };
@@ -27,15 +27,16 @@ export function chatLogprobs(tokenizer: Tokenizer, tokens: readonly TokenEntry[]
  * of its own: see `keyOf`. `text_offset` counts code points of the choice's text, over all chunks of a stream.
  */
 export function completionLogprobs(tokenizer: Tokenizer, tokens: readonly TokenEntry[]) {
-  const key = ({ token }: TokenLogProbability) => keyOf(token, bytesOf(tokenizer, token));
+  const key = ({ token }: { token: number }) => keyOf(token, bytesOf(tokenizer, token));
+  const pair = ({ token, logProbability }: TokenLogProbability) => [key({ token }), finite(logProbability)];
   return {
     tokens: tokens.map(key),
-    token_logprobs: tokens.map(({ logProbability }) => finite(logProbability)),
-    top_logprobs: tokens.map((entry) =>
-      // Backwards, so that of two tokens with one text the likelier is told.
-      Object.fromEntries(
-        [...entry.top, entry].reverse().map((one) => [key(one), finite(one.logProbability)]),
-      ),
+    token_logprobs: tokens.map(({ logProbability }) => logProbability && finite(logProbability)),
+    top_logprobs: tokens.map(({ token, logProbability, top }) =>
+      logProbability === null
+        ? null
+        : // Backwards, so that of two tokens with one text the likelier is told.
+          Object.fromEntries([...top, { token, logProbability }].reverse().map(pair)),
     ),
     text_offset: tokens.map(({ offset }) => offset),
   };

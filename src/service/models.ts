@@ -1,4 +1,5 @@
-import { fuseModels, type ModelWithPrefix } from "../engine/fused-model.ts";
+import { fuseWithGiven, readGiven } from "../engine/fused-given.ts";
+import type { ModelWithPrefix } from "../engine/fused-text.ts";
 import type { Model } from "../engine/model.ts";
 import { type NamedPlan, type ResolvedPlan, resolvePlans } from "./named-plans.ts";
 import { pause } from "./pause.ts";
@@ -23,6 +24,8 @@ interface Load {
 export interface LazyOptions {
   /** Plans to serve as models, by the names they go by. */
   plans?: Readonly<Record<string, NamedPlan>>;
+  /** What a file in a plan's `inputs` holds, as JSON. Default: there are no files. */
+  readInput?: (file: string) => Promise<unknown>;
 }
 
 /**
@@ -41,7 +44,7 @@ export interface LazyOptions {
  */
 export function lazyModels(
   loaders: Readonly<Record<string, () => Promise<Model>>>,
-  { plans = {} }: LazyOptions = {},
+  { plans = {}, readInput = noFile }: LazyOptions = {},
 ): ModelRegistry {
   const loads = new Map<string, Load>();
   const names = Object.keys(loaders);
@@ -58,13 +61,18 @@ export function lazyModels(
     load.done = true;
   }
 
-  async function fuse({ plan, sources, prefixes, base }: ResolvedPlan, keepAlive: KeepAlive): Promise<Model> {
+  async function fuse(resolved: ResolvedPlan, keepAlive: KeepAlive): Promise<Model> {
+    const { plan, sources, prefixes, base } = resolved;
     const models: Record<string, ModelWithPrefix> = {};
     // One after the other: what a load needs beside the weights is needed once.
     for (const [source, name] of Object.entries(sources)) {
       models[source] = { source: await get(name, keepAlive), prefix: prefixes[source] };
     }
-    return fuseModels(plan, models, { base });
+    const inputs: Record<string, unknown> = { ...resolved.inputs };
+    for (const [name, input] of Object.entries(inputs)) {
+      if (typeof input === "string") inputs[name] = await readInput(input);
+    }
+    return fuseWithGiven(plan, models, readGiven(plan, inputs), { base });
   }
 
   async function get(name: string, keepAlive: KeepAlive): Promise<Model> {
@@ -81,4 +89,10 @@ export function lazyModels(
   }
 
   return { names: [...names, ...resolved.keys()], get };
+}
+
+function noFile(file: string): Promise<never> {
+  return Promise.reject(
+    new TypeError(`Cannot read "${file}": there is nothing that reads files of "inputs"`),
+  );
 }

@@ -3,6 +3,7 @@
 import { type PresetSpec, readPlanOrPreset } from "../decoding/fuse/read/read-preset.ts";
 import type { Plan } from "../decoding/fuse.ts";
 import { Fields, kindOf } from "../decoding/pipeline/fields.ts";
+import { type GivenJson, needsOf, readGiven } from "../engine/fused-given.ts";
 
 export interface NamedPlan {
   /** In full, or a preset: `{ preset: "proxy-tuning", options: { alpha: 0.5 } }`. */
@@ -13,6 +14,11 @@ export interface NamedPlan {
   readonly prefixes?: Readonly<Record<string, string>>;
   /** The source whose tokenizer reads prompts and writes text. Default: the one called "base", else the first. */
   readonly base?: string;
+  /**
+   * What the plan needs beside models, by name: numbers, tables, rows in place of sources, or texts to make them of
+   * (engine/fused-given.ts). A text stands for a file that holds this.
+   */
+  readonly inputs?: GivenJson;
 }
 
 /** A named plan that was checked: every source leads to a model. */
@@ -22,6 +28,8 @@ export interface ResolvedPlan {
   readonly sources: Readonly<Record<string, string>>;
   readonly prefixes: Readonly<Record<string, string>>;
   readonly base: string;
+  /** Texts in it are files that are still to be read. */
+  readonly inputs: GivenJson;
 }
 
 /**
@@ -50,7 +58,9 @@ export function resolvePlans(
 function resolvePlan(path: string, json: unknown, known: readonly string[]): ResolvedPlan {
   const fields = new Fields(path, json);
   const plan = readAt(path, fields.raw("plan"));
-  const names = namesOfSources(plan);
+  const inputs = readInputs(fields, plan);
+  // A row stands in place of a model.
+  const names = namesOfSources(plan).filter((name) => !Object.hasOwn(inputs, name));
   const given = readTexts(fields, "sources", names);
   const prefixes = readTexts(fields, "prefixes", names);
   const sources = names.map((name) => {
@@ -63,7 +73,30 @@ function resolvePlan(path: string, json: unknown, known: readonly string[]): Res
     sources: Object.fromEntries(sources),
     prefixes,
     base: expectOneOf(`${path}.base`, base, names),
+    inputs,
   };
+}
+
+/** Files may hold anything, so what is in them is checked when they are read. */
+function readInputs(fields: Fields, plan: Plan): GivenJson {
+  const path = fields.path("inputs");
+  const json = fields.raw("inputs") ?? {};
+  new Fields(path, json);
+  const inputs = json as GivenJson;
+  const isFile = (name: string) => typeof inputs[name] === "string";
+  const needs = needsOf(plan);
+  const unknown = Object.keys(inputs).find((name) => !needs.some((need) => need.name === name));
+  if (unknown !== undefined) {
+    const names = needs.map(({ name }) => name).join(", ");
+    throw new RangeError(`"${path}" may have ${names}, got "${unknown.slice(0, 64)}"`);
+  }
+  const here = Object.fromEntries(Object.entries(inputs).filter(([name]) => !isFile(name)));
+  readGiven(plan, here, path);
+  const missing = needs.find(
+    ({ name, kind, isMade }) => kind !== "source" && !isMade && !Object.hasOwn(inputs, name),
+  );
+  if (missing === undefined) return inputs;
+  throw new TypeError(`"${path}.${missing.name}" must be given: ${missing.what}`);
 }
 
 /** An optional object from name of source to text. */

@@ -1,11 +1,13 @@
 import type { Constraint } from "../decoding/constraint.ts";
 import type { GenerateManyOptions, GenerateOptions, Model } from "../engine/model.ts";
 import { seedAfter } from "../engine/options.ts";
+import type { EchoRequest } from "./echo.ts";
 import { checkedByEngine } from "./engine-errors.ts";
 import { apiError } from "./errors.ts";
 import { readGuidedChoice } from "./options/guided.ts";
 import { onlyOne, readSampling } from "./options/sampling.ts";
 import { readSpeculation } from "./options/speculation.ts";
+import { readTokenIds } from "./options/tokens.ts";
 import { type CommonBody, MAX_CHOICES } from "./schemas.ts";
 
 /** A prompt, and how many texts to make of it: OpenAI's `choices[first]` and those behind. */
@@ -13,6 +15,8 @@ export interface Job {
   readonly first: number;
   readonly prompt: readonly number[];
   readonly options: GenerateManyOptions & { readonly n: number };
+  /** The prompt is to be told before its texts. */
+  readonly echo?: EchoRequest;
 }
 
 /** A request in the engine's words. */
@@ -20,6 +24,8 @@ export interface RequestOptions {
   readonly options: GenerateOptions;
   /** OpenAI's `system_fingerprint`: model, kernels, and the steps in order. */
   readonly fingerprint: string;
+  /** Of the model. */
+  readonly contextLength: number;
   /** What the text must be; one for each text. */
   readonly constraint?: () => Constraint;
 }
@@ -52,17 +58,23 @@ export function readOptions(
   const asked = onlyOne("max_tokens", max_tokens, "max_completion_tokens", max_completion_tokens);
   const maxTokens = asked ?? defaultMaxTokens;
   return checkedByEngine(() => {
+    const stopTokens = readStopTokens(model, body.stop_token_ids);
     const sampling = readSampling(model, body);
+    // Whatever ends a text must not come too early.
+    if (sampling.minTokens && stopTokens.length > 0)
+      sampling.endTokens = [...model.tokenizer.endTokens, ...stopTokens];
     const options: GenerateOptions = {
-      ...(maxTokens && { maxTokens: Math.min(maxTokens, model.contextLength) }),
+      ...(typeof maxTokens === "number" && { maxTokens: Math.min(maxTokens, model.contextLength) }),
       ...(body.stop && { stop: body.stop }),
       ...(body.ignore_eos && { ignoreEos: true }),
       ...(logProbabilities !== undefined && { logProbabilities }),
+      ...(stopTokens.length > 0 && { stopTokens }),
       ...sampling,
       ...readSpeculation(model, body),
     };
     const fingerprint = model.requestFingerprint(sampling);
-    return { options, fingerprint, constraint: readGuidedChoice(model, body) };
+    const { contextLength } = model;
+    return { options, fingerprint, contextLength, constraint: readGuidedChoice(model, body) };
   });
 }
 
@@ -71,12 +83,14 @@ export function readOptions(
  *
  * With a seed, text i of a prompt is what `seed + i` gives alone, whatever was asked for beside it.
  *
- * @throws {HTTPException} 400, if they are too many, or `best_of` is below `n` or beside `stream`.
+ * @param mostTokens To decode for one request, of all its texts together.
+ * @throws {HTTPException} 400, if they are too many or too long, or `best_of` is below `n` or beside `stream`.
  */
 export function readJobs(
   prompts: readonly number[][],
   body: CommonBody & { best_of?: number | null },
-  { options, constraint }: RequestOptions,
+  { options: asked, constraint, contextLength }: RequestOptions,
+  mostTokens: number,
 ): Job[] {
   const n = body.n ?? 1;
   const bestOf = body.best_of ?? n;
@@ -90,6 +104,8 @@ export function readJobs(
       `must ask for at most ${MAX_CHOICES} texts in all, got ${prompts.length} prompts x ${bestOf}`,
     );
   }
+  const share = shareOf(mostTokens, prompts.length * bestOf, body, asked);
+  const options = { ...asked, ...(share < contextLength && { maxTokens: share }) };
   if (constraint !== undefined) {
     if (bestOf > n)
       throw wrongCount("best_of", `must not be above "n", ${n}, beside "guided_choice", got ${bestOf}`);
@@ -106,6 +122,22 @@ export function readJobs(
     prompt,
     options: { ...options, n, ...(bestOf > n && { bestOf }) },
   }));
+}
+
+/** Most tokens of one of `texts` texts. What the client did not ask for may become less without a word. */
+function shareOf(most: number, texts: number, body: CommonBody, { maxTokens }: GenerateOptions): number {
+  const share = Math.floor(most / texts);
+  if (maxTokens === undefined || maxTokens <= share) return maxTokens ?? share;
+  const param = body.max_tokens == null ? "max_completion_tokens" : "max_tokens";
+  if (body[param] == null) return share;
+  const got = texts === 1 ? maxTokens : `${texts} texts x ${maxTokens}`;
+  throw wrongCount(param, `must ask for at most ${most} tokens in all on this server, got ${got}`);
+}
+
+/** vLLM's `stop_token_ids`. */
+function readStopTokens(model: Model, ids: unknown): number[] {
+  if (Array.isArray(ids) && ids.length === 0) return [];
+  return readTokenIds(model, "stop_token_ids", ids) ?? [];
 }
 
 function wrongCount(param: string, message: string) {

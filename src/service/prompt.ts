@@ -1,15 +1,22 @@
 import type { HTTPException } from "hono/http-exception";
 import type { Model } from "../engine/model.ts";
-import type { ChatMessage } from "../model/chat-template.ts";
+import { UnsupportedError } from "../errors.ts";
+import type { Conversation } from "./conversation.ts";
 import { apiError, show } from "./errors.ts";
 
+export interface Prompt {
+  readonly tokens: number[];
+  /** As it was sent; absent where token ids were. */
+  readonly text?: string;
+}
+
 /**
- * The prompts of a completion request as token ids, in order: a text, an array of texts, an array of token ids, or
- * an array of those. An absent or empty text stands for the beginning of a document.
+ * The prompts of a completion request, in order: a text, an array of texts, an array of token ids, or an array of those. An
+ * absent or empty text stands for the beginning of a document.
  *
  * @throws {HTTPException} 400, if it is none of these, or does not fit the model.
  */
-export function readPrompts(model: Model, prompt: unknown, most: number): number[][] {
+export function readPrompts(model: Model, prompt: unknown, most: number): Prompt[] {
   const value = prompt ?? "";
   if (typeof value === "string") return [textPrompt(model, value, "prompt")];
   if (!Array.isArray(value) || value.length === 0) {
@@ -32,33 +39,49 @@ export function readPrompts(model: Model, prompt: unknown, most: number): number
 /**
  * A conversation as token ids under the model's chat template.
  *
- * @throws {HTTPException} 400, if it does not fit the model, or the template refuses it (roles in an order it does
- * not know, for example).
+ * @throws {HTTPException} 400, if it does not fit the model, or the template refuses it: see `underTemplate`.
  */
-export function readMessages(model: Model, messages: readonly ChatMessage[]): number[] {
+export function readMessages(model: Model, { messages, tools }: Conversation): number[] {
   const characters = messages.reduce((sum, { content }) => sum + content.length, 0);
   refuseHopeless(model, characters, "messages");
-  let tokens: number[];
-  try {
-    tokens = model.chatPrompt(messages);
-  } catch (error) {
-    throw promptError("messages", `do not fit the model's chat template: ${(error as Error).message}`);
-  }
+  const tokens = underTemplate(tools, () => model.chatPrompt(messages, { tools }));
   return expectFit(model, tokens, "messages");
 }
 
-function textPrompt(model: Model, text: string, param: string): number[] {
+/**
+ * What `render` makes of a conversation.
+ *
+ * @throws {HTTPException} 400, if the template refuses it: roles in an order it does not know, for example, or tools.
+ */
+export function underTemplate<T>(tools: readonly object[], render: () => T): T {
+  try {
+    return render();
+  } catch (error) {
+    const { message } = error as Error;
+    if (error instanceof UnsupportedError) throw toolsError(tools, message);
+    throw promptError("messages", `do not fit the model's chat template: ${message}`);
+  }
+}
+
+/** 400: the model cannot call anything. */
+export function toolsError(tools: readonly object[], reason: string): HTTPException {
+  const param = tools.length > 0 ? "tools" : "messages";
+  const message = `"${param}" must not have tools or their calls here: ${reason}`;
+  return apiError(400, message, { param, code: "unsupported_parameter" });
+}
+
+function textPrompt(model: Model, text: string, param: string): Prompt {
   refuseHopeless(model, text.length, param);
   const tokens = model.tokenizer.encode(text);
-  if (tokens.length > 0) return expectFit(model, tokens, param);
+  if (tokens.length > 0) return { text, tokens: expectFit(model, tokens, param) };
   const { bos, eos } = model.tokenizer;
   const start = bos ?? eos;
   if (start === null)
     throw promptError(param, "must not be empty: the model has no token that begins a text");
-  return [start];
+  return { text, tokens: [start] };
 }
 
-function tokenPrompt(model: Model, tokens: unknown[], param: string): number[] {
+function tokenPrompt(model: Model, tokens: unknown[], param: string): Prompt {
   for (const [index, token] of tokens.entries()) {
     if (!Number.isInteger(token) || (token as number) < 0 || (token as number) >= model.vocab) {
       throw promptError(
@@ -67,7 +90,7 @@ function tokenPrompt(model: Model, tokens: unknown[], param: string): number[] {
       );
     }
   }
-  return expectFit(model, tokens as number[], param);
+  return { tokens: expectFit(model, tokens as number[], param) };
 }
 
 function expectFit(model: Model, tokens: number[], param: string): number[] {

@@ -1,9 +1,11 @@
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { nextTask } from "../decoding/next-task.ts";
-import type { FinishReason, GenerateResult, Model } from "../engine/model.ts";
+import type { FinishReason, Model } from "../engine/model.ts";
 import type { TokenEntry } from "./choice-text.ts";
-import { decode, type Progress } from "./decode.ts";
+import { deadlineAfter } from "./deadline.ts";
+import { type ChoiceResult, decode, type Progress } from "./decode.ts";
+import { errorBody } from "./errors.ts";
 import type { KeepAlive } from "./models.ts";
 import type { Job } from "./options.ts";
 import type { Service, ServiceEnv } from "./service.ts";
@@ -24,8 +26,8 @@ export interface AnswerFormat {
   whole(choices: FinishedChoice[], usage: Usage): object;
   /** Stream: what comes before a choice's text; null for nothing. */
   first(index: number): object | null;
-  /** Stream: some text of a choice. `tokens` is empty unless log-probabilities were asked for. */
-  text(index: number, text: string, tokens: readonly TokenEntry[]): object;
+  /** Stream: some text of a choice; null to tell it later. `tokens` is empty unless log-probabilities were asked for. */
+  text(index: number, text: string, tokens: readonly TokenEntry[]): object | null;
   /** Stream: the end of a choice. */
   finish(index: number, reason: FinishReason, tokens: readonly TokenEntry[]): object;
   /** Stream: a chunk without choices, for `stream_options.include_usage`. */
@@ -33,6 +35,8 @@ export interface AnswerFormat {
 }
 
 export interface Answer {
+  /** What the model goes by here. */
+  name: string;
   model: Model;
   jobs: readonly Job[];
   format: AnswerFormat;
@@ -40,13 +44,25 @@ export interface Answer {
   includeUsage: boolean;
 }
 
+/** What happened to a request as a whole, beside what `decode` tells. */
+interface AnswerProgress extends Progress {
+  /** It has its slot. */
+  begin(jobs: readonly Job[]): void;
+  /** One of its texts is complete. */
+  result(result: ChoiceResult, options: Job["options"]): void;
+}
+
 /**
  * Waits for a slot, decodes, and answers, in one piece or as a stream; stops when the client goes.
  *
- * @throws {HTTPException} 429, if too many requests are waiting already.
+ * @throws {HTTPException} 429, if too many requests are waiting already; 504, if it takes longer than a request may.
  */
 export async function respond(c: Context<ServiceEnv>, service: Service, answer: Answer): Promise<Response> {
   const signal = c.get("signal");
+  const trace = c.get("trace");
+  trace.model(answer.name);
+  trace.note({ stream: answer.stream });
+  const deadline = deadlineAfter(service.limits.requestMs, signal);
   // A Worker freezes a request whose client has left; kept alive, it can leave the queue and close its session.
   let rest = () => {};
   keepAlive(c)(
@@ -56,39 +72,68 @@ export async function respond(c: Context<ServiceEnv>, service: Service, answer: 
   );
   let slot: Slot | undefined;
   const end = () => {
+    deadline.clear();
     slot?.release();
     rest();
   };
   try {
-    slot = await service.slots.acquire(signal);
-    const { touch } = slot;
-    const progress = {
-      alive: touch,
-      token() {
-        touch();
-        service.counts.tokens++;
-      },
-    };
+    slot = await service.slots.acquire(deadline.signal, c.get("caller"));
+    const progress = progressOf(c, service, slot);
+    progress.begin(answer.jobs);
     if (answer.stream) {
-      const frames = chunks(answer, signal, progress);
+      const frames = chunks(answer, deadline.signal, progress);
+      trace.hold();
       const { body, headers } = eventStream(frames, {
         signal,
-        stallMs: service.stallMs,
-        onEnd: end,
+        stallMs: service.limits.stallMs,
+        onEnd: () => {
+          end();
+          if (signal?.aborted) trace.note({ client_left: true });
+          trace.end();
+        },
         onError: (error) => {
+          trace.error(errorBody(error));
           // An answer to the client, only late.
-          if (!(error instanceof HTTPException)) service.onError(error);
+          if (!(error instanceof HTTPException)) service.onError(error, c.get("requestId"));
         },
       });
       return c.newResponse(body, { headers });
     }
-    const body = await answerWhole(answer, signal, progress);
+    const body = await answerWhole(answer, deadline.signal, progress);
     end();
     return c.json(body);
   } catch (error) {
     end();
     throw error;
   }
+}
+
+/** Tells everybody who counts how a request gets on. */
+function progressOf(c: Context<ServiceEnv>, { rates, counts }: Service, slot: Slot): AnswerProgress {
+  const trace = c.get("trace");
+  const caller = c.get("caller");
+  const spend = (tokens: number) => {
+    if (caller !== undefined) rates.spend(caller, tokens);
+  };
+  return {
+    begin(jobs) {
+      const tokens = promptsOf(jobs).reduce((sum, prompt) => sum + prompt.length, 0);
+      trace.begin(tokens);
+      spend(tokens);
+    },
+    alive: slot.touch,
+    token() {
+      slot.touch();
+      counts.tokens++;
+      trace.token();
+      spend(1);
+    },
+    result(result, { n, bestOf = n }) {
+      trace.result(result);
+      // Those that were not chosen.
+      spend(result.tokens.length * (bestOf / n - 1));
+    },
+  };
 }
 
 /** `waitUntil` where there is one; elsewhere a promise runs to its end by itself. */
@@ -105,10 +150,10 @@ export function keepAlive(c: Context): KeepAlive {
 async function answerWhole(
   { model, jobs, format }: Answer,
   signal: AbortSignal | undefined,
-  progress: Progress,
+  progress: AnswerProgress,
 ): Promise<object> {
   const choices: FinishedChoice[] = [];
-  const results: GenerateResult[] = [];
+  const results: ChoiceResult[] = [];
   for (const job of jobs) {
     for (let i = 0; i < job.options.n; i++) {
       choices.push({ index: job.first + i, text: "", tokens: [], finish: "length" });
@@ -121,6 +166,7 @@ async function answerWhole(
       } else {
         choice.finish = event.result.finishReason;
         results.push(event.result);
+        progress.result(event.result, job.options);
       }
       await nextTask();
     }
@@ -131,11 +177,11 @@ async function answerWhole(
 async function* chunks(
   { model, jobs, format, includeUsage }: Answer,
   signal: AbortSignal | undefined,
-  progress: Progress,
+  progress: AnswerProgress,
 ): AsyncGenerator<object, void, void> {
   // OpenAI's streams have `usage` in every chunk or in none; null until the last.
   const chunk = (body: object): object => (includeUsage ? { ...body, usage: null } : body);
-  const results: GenerateResult[] = [];
+  const results: ChoiceResult[] = [];
   const total = jobs.reduce((sum, { options }) => sum + options.n, 0);
   for (const job of jobs) {
     for (let i = 0; i < job.options.n; i++) {
@@ -145,9 +191,11 @@ async function* chunks(
     for await (const event of decode(model, job, signal, progress)) {
       const { index, tokens, result } = event;
       if (result === undefined) {
-        yield chunk(format.text(index, event.text, tokens));
+        const part = format.text(index, event.text, tokens);
+        if (part !== null) yield chunk(part);
       } else {
         results.push(result);
+        progress.result(result, job.options);
         const isLast = results.length === total && !includeUsage;
         yield chunk({
           ...format.finish(index, result.finishReason, tokens),
@@ -167,7 +215,7 @@ function promptsOf(jobs: readonly Job[]): (readonly number[])[] {
 }
 
 /** The field that is ours: what speculation did. On a stream's last chunk, as it is known at the end. */
-function reportOf(results: readonly GenerateResult[]): object {
+function reportOf(results: readonly ChoiceResult[]): object {
   const speculation = speculationOf(results);
   return speculation === undefined ? {} : { speculation };
 }

@@ -2,11 +2,23 @@
  * Rows of logits in a request's body, and in an answer.
  *
  *     [1.5, null, -2]                                                        numbers; null or "-Infinity": no chance
- *     { "encoding": "f32", "data": "AADAPw…", "shape": [3] }                 base64 of little-endian f32 or f16
+ *     { "encoding": "int8", "vocab": 32000, "data": "AADAPw…" }              base64 of a row as format/wire has it
+ *     { "encoding": "f32", "data": "AADAPw…", "shape": [3] }                 of f32 or f16, which tell how many they are
  *     { "ids": [7, 2], "logprobs": [-0.1, -3], "tail_mass": 0.01, "vocab": 32000 }     the likeliest, and the rest together
  */
 import { checkRow, type TruncatedRow } from "../decoding/fuse/rows.ts";
-import { f16ToNumber } from "../format/half.ts";
+import { MemoryError } from "../errors.ts";
+import {
+  decodeRow,
+  type EncodedRow,
+  encodeRow,
+  isEncodedRow,
+  rowFromJson,
+  rowToJson,
+  ROW_ENCODINGS as WIRE_ENCODINGS,
+  type WireKernels,
+} from "../format/wire/index.ts";
+import { log } from "../math.ts";
 import { apiError, show } from "./errors.ts";
 import { checkedPaths } from "./path-errors.ts";
 
@@ -17,8 +29,6 @@ export const MAX_VOCAB = 1 << 18;
 /** The largest f32. */
 const MOST = 3.4028234663852886e38;
 
-const BYTES = { f32: 4, f16: 2 } as const;
-
 export type GivenRow = Float64Array | Float32Array | TruncatedRow;
 
 /**
@@ -27,6 +37,8 @@ export type GivenRow = Float64Array | Float32Array | TruncatedRow;
  */
 export function readRow(param: string, value: unknown): GivenRow {
   if (Array.isArray(value)) return readNumbers(param, value);
+  // Of a message of rows, where row-messages.ts put it; JSON has no bytes.
+  if (isEncodedRow(value) && value.data instanceof Uint8Array) return decoded(param, value);
   if (typeof value !== "object" || value === null) {
     throw wrong(param, `must be an array of numbers, an encoded row or a truncated one, got ${show(value)}`);
   }
@@ -45,16 +57,54 @@ export function denseRow(param: string, row: GivenRow): Float64Array | Float32Ar
   return values as Float64Array;
 }
 
-export const ROW_ENCODINGS = ["numbers", "f32"] as const;
+/** Of answers: codebooks are for those who have one. */
+export const ROW_ENCODINGS = ["numbers", ...WIRE_ENCODINGS.filter((name) => name !== "vq")] as const;
 export type RowEncoding = (typeof ROW_ENCODINGS)[number];
 
+/** How rows of an answer are written, and by what. */
+export interface RowWriting {
+  readonly encoding: RowEncoding;
+  readonly kernels: WireKernels;
+}
+
 /** A row for an answer; in numbers, −∞ is null. */
-export function writeRow(row: ArrayLike<number>, encoding: RowEncoding): object {
+export function writeRow(row: ArrayLike<number>, { encoding, kernels }: RowWriting): object {
   // JSON has no infinity, and writes null.
-  if (encoding === "numbers") return Array.from(row);
-  const view = new DataView(new ArrayBuffer(4 * row.length));
-  for (let i = 0; i < row.length; i++) view.setFloat32(4 * i, row[i], true);
-  return { encoding, data: toBase64(new Uint8Array(view.buffer)), shape: [row.length] };
+  return encoding === "numbers" ? Array.from(row) : rowInJson(encodeAnswer(row, encoding, kernels));
+}
+
+/** @throws {HTTPException} 400 if the row cannot be had in that encoding. */
+export function encodeAnswer(
+  row: ArrayLike<number>,
+  encoding: Exclude<RowEncoding, "numbers">,
+  kernels: WireKernels,
+): EncodedRow {
+  try {
+    return encodeRow(row, encoding, { path: "logits", kernels });
+  } catch (error) {
+    if (error instanceof MemoryError || !(error instanceof RangeError)) throw error;
+    throw apiError(400, `"encoding" must be another: ${error.message}`, {
+      param: "encoding",
+      code: "invalid_value",
+    });
+  }
+}
+
+/** Probabilities for an answer: as they are where that is exact or close, else the row that they are the softmax of. */
+export function writeProbabilities(row: Float64Array, writing: RowWriting): object {
+  return writeRow(isPlain(writing.encoding) ? row : row.map(log), writing);
+}
+
+/** Whether values of any kind can stand in it, not logits alone. */
+export function isPlain(encoding: RowEncoding): boolean {
+  return ["numbers", "f32", "f16"].includes(encoding);
+}
+
+function rowInJson(row: EncodedRow): object {
+  const { encoding, data, vocab } = rowToJson(row);
+  return isPlain(row.encoding as RowEncoding)
+    ? { encoding, data, shape: [vocab] }
+    : { encoding, vocab, data };
 }
 
 function readNumbers(param: string, values: readonly unknown[]): Float64Array {
@@ -71,40 +121,24 @@ function readLogit(param: string, index: number, value: unknown): number {
 }
 
 function readEncoded(param: string, fields: Readonly<Record<string, unknown>>): Float32Array {
-  expectKnown(param, fields, ["encoding", "data", "shape"]);
-  const { encoding, data, shape } = fields;
-  if (encoding !== "f32" && encoding !== "f16") {
-    throw wrong(`${param}.encoding`, `must be "f32" or "f16", got ${show(encoding)}`);
-  }
-  if (typeof data !== "string") throw wrong(`${param}.data`, `must be base64, got ${show(data)}`);
-  const size = BYTES[encoding];
-  if (data.length > 4 * Math.ceil((MAX_VOCAB * size) / 3)) {
-    throw wrong(
-      `${param}.data`,
-      `must hold at most ${MAX_VOCAB} logits, got ${data.length} characters of base64`,
-    );
-  }
-  const bytes = fromBase64(`${param}.data`, data);
-  if (bytes.length === 0 || bytes.length % size !== 0) {
-    throw wrong(`${param}.data`, `must hold ${size} bytes per logit, got ${bytes.length} bytes`);
-  }
-  const row = decodeLogits(bytes, encoding);
-  expectLength(`${param}.data`, row.length);
-  if (shape !== undefined && !isShape(shape, row.length)) {
-    throw wrong(`${param}.shape`, `must be [${row.length}], the logits in "data", got ${show(shape)}`);
-  }
-  const bad = row.findIndex((z) => !(z <= MOST));
-  if (bad >= 0) throw wrong(`${param}.data`, `must have logits below ∞, got ${row[bad]} at token ${bad}`);
-  return row;
+  expectKnown(param, fields, ["encoding", "vocab", "data", "shape", "codebook"]);
+  const { shape, ...json } = fields;
+  const row = decoded(
+    param,
+    checkedPaths(
+      (path) => path,
+      () => rowFromJson(json, param, { maxVocab: MAX_VOCAB }),
+    ),
+  );
+  if (shape === undefined || isShape(shape, row.length)) return row;
+  throw wrong(`${param}.shape`, `must be [${row.length}], the logits in "data", got ${show(shape)}`);
 }
 
-function decodeLogits(bytes: Uint8Array, encoding: keyof typeof BYTES): Float32Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const row = new Float32Array(bytes.length / BYTES[encoding]);
-  for (let i = 0; i < row.length; i++) {
-    row[i] = encoding === "f32" ? view.getFloat32(4 * i, true) : f16ToNumber(view.getUint16(2 * i, true));
-  }
-  return row;
+function decoded(param: string, row: EncodedRow): Float32Array {
+  return checkedPaths(
+    (path) => path,
+    () => decodeRow(row, { path: param }),
+  );
 }
 
 function isShape(shape: unknown, length: number): boolean {
@@ -172,25 +206,4 @@ function expectKnown(
 /** What is read by hand is wrong in the same words as what the schema reads. */
 export function wrong(param: string, message: string) {
   return apiError(400, `"${param}" ${message}`, { param, code: "invalid_value" });
-}
-
-function fromBase64(param: string, text: string): Uint8Array {
-  let binary: string;
-  try {
-    binary = atob(text);
-  } catch {
-    throw wrong(param, "must be base64");
-  }
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
-}
-
-/** Characters that one call takes as arguments. */
-const CHUNK = 1 << 13;
-
-function toBase64(bytes: Uint8Array): string {
-  let binary = "";
-  for (let at = 0; at < bytes.length; at += CHUNK) {
-    binary += String.fromCharCode(...bytes.subarray(at, at + CHUNK));
-  }
-  return btoa(binary);
 }

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { apiError, show } from "./errors.ts";
-import { messages } from "./schemas/messages.ts";
+import { messages, toolFields } from "./schemas/messages.ts";
 import { samplingFields } from "./schemas/sampling.ts";
 import { speculationFields } from "./schemas/speculation.ts";
 import { UNSUPPORTED_IN_CHAT, UNSUPPORTED_IN_COMPLETIONS, type Unsupported } from "./schemas/unsupported.ts";
@@ -17,9 +17,9 @@ const common = {
   model: z.string(expects("the name of a model")).nullish(),
   stream: boolean(),
   stream_options: z.looseObject({ include_usage: boolean() }, expects("an object")).nullish(),
-  max_tokens: integer(1, ANY),
-  max_completion_tokens: integer(1, ANY),
   stop: texts(4, 1000),
+  /** vLLM's; checked against the vocabulary by `options.ts`. */
+  stop_token_ids: z.unknown().optional(),
   ignore_eos: boolean(),
   /** vLLM's. */
   guided_choice: texts(256, 1000),
@@ -28,20 +28,31 @@ const common = {
   ...speculationFields,
 };
 
-export type CommonBody = z.infer<z.ZodObject<typeof common>>;
+export type CommonBody = z.infer<z.ZodObject<typeof common & ReturnType<typeof lengths>>>;
 
-const completionBody = z.looseObject({
+/** 0: nothing is decoded, where only the prompt is to be told. */
+const lengths = (least: number) => ({
+  max_tokens: integer(least, ANY),
+  max_completion_tokens: integer(least, ANY),
+});
+
+export const completionBody = z.looseObject({
   ...common,
+  ...lengths(0),
   /** Has four forms and may be long: `readPrompts` checks it, against the vocabulary too. */
   prompt: z.unknown().optional(),
   best_of: integer(1, MAX_CHOICES),
+  /** The answer begins with the prompt, and `logprobs` with those of its tokens. */
+  echo: boolean(),
   // What asks for nothing in a chat does so here.
   logprobs: z.preprocess((value) => (value === false ? null : value), integer(0, MAX_TOP)).optional(),
 });
 
-const chatBody = z.looseObject({
+export const chatBody = z.looseObject({
   ...common,
+  ...lengths(1),
   messages,
+  ...toolFields,
   logprobs: boolean(),
   top_logprobs: integer(0, MAX_TOP),
 });
@@ -85,6 +96,7 @@ export function check<T extends z.ZodType>(
 
 function codeOf(issue: z.core.$ZodIssue): string {
   if (issue.code === "unrecognized_keys") return "unknown_parameter";
+  if (issue.code === "custom" && issue.params?.isMissing) return "missing_required_parameter";
   if (issue.code !== "invalid_type") return "invalid_value";
   return issue.input === undefined ? "missing_required_parameter" : "invalid_type";
 }

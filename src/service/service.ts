@@ -1,7 +1,16 @@
 import type { Context } from "hono";
 import type { Model } from "../engine/model.ts";
+import { UnsupportedError } from "../errors.ts";
+import type { Caller } from "./access/keys.ts";
+import type { Rates } from "./access/rates.ts";
+import type { BodyReader } from "./body.ts";
 import { apiError, show } from "./errors.ts";
+import type { Limits } from "./limits.ts";
 import type { KeepAlive, ModelRegistry } from "./models.ts";
+import { type Log, withoutPaths } from "./observe/log.ts";
+import type { Metrics } from "./observe/metrics.ts";
+import type { Trace } from "./observe/trace.ts";
+import type { RowBackend } from "./row-backend.ts";
 import type { Slots } from "./slots.ts";
 
 /** What every route works with. */
@@ -9,16 +18,27 @@ export interface Service {
   readonly models: ModelRegistry;
   readonly defaultModel: string;
   readonly slots: Slots;
+  readonly limits: Limits;
+  readonly rates: Rates;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  /** Where rows that come with requests are computed. */
+  readonly rowBackend: RowBackend;
   /** Tokens decoded since the start. */
   readonly counts: { tokens: number };
-  /** Milliseconds a stream may stay unread. */
-  readonly stallMs: number;
   /** Is told of every error that a client only sees as "The server had an error". */
-  readonly onError: (error: unknown) => void;
+  readonly onError: (error: unknown, requestId?: string) => void;
 }
 
 export interface ServiceEnv {
-  Variables: { requestId: string; signal: AbortSignal | undefined };
+  Variables: {
+    requestId: string;
+    signal: AbortSignal | undefined;
+    trace: Trace;
+    /** Who asks; undefined where no key is needed. */
+    caller: Caller | undefined;
+    body: BodyReader;
+  };
 }
 
 export function modelNotFound(name: string) {
@@ -38,24 +58,23 @@ export async function findModel(
   const name = asked ?? service.defaultModel;
   if (!service.models.names.includes(name)) throw modelNotFound(name);
   try {
-    return { name, model: await service.models.get(name, keepAlive) };
+    const model = await service.models.get(name, keepAlive);
+    service.metrics.loaded(name, model);
+    return { name, model };
   } catch (error) {
     service.onError(error);
-    // The loader's message is for whoever runs the service, who is often the one who asks.
-    throw apiError(500, error instanceof Error ? error.message : String(error), {
-      code: "model_load_failed",
-    });
+    throw apiError(500, loadFailure(error), { code: "model_load_failed" });
   }
 }
 
-/** The body as JSON, whatever its content type says. */
-export async function readJson(c: Context): Promise<unknown> {
-  const text = await c.req.text();
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw apiError(400, `The request body must be JSON: ${(error as Error).message}`, {
-      code: "invalid_json",
-    });
-  }
+/** The loader's message is for whoever runs the service, who is often the one who asks; the system's is not. */
+function loadFailure(error: unknown): string {
+  const isOurs =
+    error instanceof RangeError || error instanceof TypeError || error instanceof UnsupportedError;
+  return isOurs ? withoutPaths(error.message) : "The model cannot be loaded";
+}
+
+/** The body as JSON, whatever its content type says. @throws {HTTPException} As `BodyReader.json`. */
+export function readJson(c: Context<ServiceEnv>): Promise<unknown> {
+  return c.get("body").json();
 }

@@ -1,9 +1,14 @@
-import { apiError } from "./errors.ts";
+import type { Caller } from "./access/keys.ts";
+import { rateError } from "./access/rates.ts";
 import { pause } from "./pause.ts";
+
+/** How soon a place may be free. */
+const BUSY_MS = 1000;
 
 /** A request that decodes or waits. `seen` is when it last gave a sign of life, in milliseconds. */
 interface Ticket {
   seen: number;
+  readonly owner: string | undefined;
 }
 
 /** The right to decode. */
@@ -45,11 +50,12 @@ export class Slots {
   /**
    * Waits for a slot.
    *
-   * @throws {HTTPException} 429, if the queue is full.
-   * @throws {DOMException} AbortError, if `signal` fires first.
+   * @throws {HTTPException} 429, if the queue is full, or the caller has as many requests here as it may.
+   * @throws What `signal` was aborted with, if that comes first.
    */
-  async acquire(signal?: AbortSignal): Promise<Slot> {
-    const ticket = { seen: Date.now() };
+  async acquire(signal?: AbortSignal, caller?: Caller): Promise<Slot> {
+    const ticket = { seen: Date.now(), owner: caller?.name };
+    if (caller !== undefined) this.#expectFew(caller);
     if (!this.#free() || this.#queue.length > 0) {
       this.#dropDead();
       await this.#wait(ticket, signal);
@@ -72,10 +78,9 @@ export class Slots {
 
   async #wait(ticket: Ticket, signal: AbortSignal | undefined): Promise<void> {
     if (this.#queue.length >= this.queueLimit) {
-      throw apiError(
-        429,
+      throw rateError(
         `The server is busy: ${this.running} requests are being decoded and ${this.waiting} are waiting`,
-        { type: "rate_limit_error", code: "rate_limit_exceeded", headers: { "retry-after": "1" } },
+        BUSY_MS,
       );
     }
     this.#queue.push(ticket);
@@ -91,6 +96,14 @@ export class Slots {
     } finally {
       this.#queue = this.#queue.filter((other) => other !== ticket);
     }
+  }
+
+  #expectFew({ name, limits: { concurrency = Number.POSITIVE_INFINITY } }: Caller): void {
+    const own = () => [...this.#running, ...this.#queue].filter(({ owner }) => owner === name).length;
+    if (own() < concurrency) return;
+    this.#dropDead();
+    if (own() < concurrency) return;
+    throw rateError(`This key may have ${concurrency} requests at one time`, BUSY_MS);
   }
 
   #dropDead(): void {

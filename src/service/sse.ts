@@ -6,7 +6,7 @@ export interface EventStreamOptions {
   signal?: AbortSignal;
   /** Milliseconds a client may leave the stream unread before it is given up: it holds a slot and memory. */
   stallMs: number;
-  /** Called exactly once, however the stream ends. */
+  /** Called exactly once, however the stream ends, as the last of the calls. */
   onEnd: () => void;
   /** Called with what `frames` threw, before the error frame goes out. */
   onError: (error: unknown) => void;
@@ -61,9 +61,9 @@ export function eventStream(frames: AsyncGenerator<unknown>, options: EventStrea
             }, stallMs);
           }
         } catch (error) {
+          if (!stopped) options.onError(error);
           end();
           if (stopped) return controller.error(error);
-          options.onError(error);
           controller.enqueue(encoder.encode(`data: ${JSON.stringify(errorBody(error))}\n\ndata: [DONE]\n\n`));
           controller.close();
         }

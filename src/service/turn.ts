@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { deadlineAfter } from "./deadline.ts";
 import { keepAlive } from "./respond.ts";
 import type { Service, ServiceEnv } from "./service.ts";
 import type { Slot } from "./slots.ts";
@@ -21,11 +22,14 @@ export async function inTurn<T>(
       rest = resolve;
     }),
   );
+  const deadline = deadlineAfter(service.limits.requestMs, c.get("signal"));
   let slot: Slot | undefined;
   try {
-    slot = await service.slots.acquire(c.get("signal"));
+    slot = await service.slots.acquire(deadline.signal, c.get("caller"));
+    c.get("trace").begin();
     return await work(slot);
   } finally {
+    deadline.clear();
     slot?.release();
     rest();
   }

@@ -4,6 +4,8 @@ export interface Usage {
   prompt_tokens: number;
   completion_tokens: number;
   total_tokens: number;
+  /** Tokens that an earlier prompt began with too, and were not computed again. */
+  prompt_tokens_details: { cached_tokens: number; audio_tokens: number };
   completion_tokens_details?: {
     accepted_prediction_tokens: number;
     rejected_prediction_tokens: number;
@@ -28,7 +30,7 @@ export interface SpeculationReport {
   timings: { draft_ms: number; target_ms: number; sample_ms: number };
 }
 
-type Result = Pick<GenerateResult, "tokens" | "speculation">;
+type Result = Pick<GenerateResult, "promptTokens" | "cachedTokens" | "tokens" | "speculation">;
 
 /** A prompt counts once, however many choices were made of it; of `best_of` texts those that are returned count. */
 export function usageOf(prompts: readonly (readonly number[])[], results: readonly Result[]): Usage {
@@ -38,6 +40,7 @@ export function usageOf(prompts: readonly (readonly number[])[], results: readon
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: cachedTokensOf(results), audio_tokens: 0 },
   };
   const summaries = summariesOf(results);
   if (summaries.length > 0) {
@@ -50,6 +53,12 @@ export function usageOf(prompts: readonly (readonly number[])[], results: readon
     };
   }
   return usage;
+}
+
+/** Of each prompt once: its choices share what was there. */
+function cachedTokensOf(results: readonly Result[]): number {
+  const counts = new Map(results.map(({ promptTokens, cachedTokens }) => [promptTokens, cachedTokens]));
+  return sum([...counts.values()], (count) => count);
 }
 
 /** Nothing, where nobody drafted. */

@@ -3,6 +3,8 @@ import { MemoryError } from "../../src/errors.ts";
 import { createApp, lazyModels } from "../../src/service/app.ts";
 import { fakeModel, fakeService, framesOf } from "./fake-model.ts";
 
+const prompt_tokens_details = { cached_tokens: 0, audio_tokens: 0 };
+
 const text = async (response: Response | Promise<Response>) =>
   ((await (await response).json()) as { choices: { text: string }[] }).choices[0].text;
 
@@ -47,7 +49,7 @@ describe("completions", () => {
       model: "fake",
       system_fingerprint: model.requestFingerprint(),
       choices: [{ index: 0, text: "Hello, world", logprobs: null, finish_reason: "stop" }],
-      usage: { prompt_tokens: 3, completion_tokens: 12, total_tokens: 15 },
+      usage: { prompt_tokens: 3, completion_tokens: 12, total_tokens: 15, prompt_tokens_details },
     });
   });
 
@@ -74,7 +76,7 @@ describe("completions", () => {
       null,
       null,
       null,
-      { prompt_tokens: 3, completion_tokens: 3, total_tokens: 6 },
+      { prompt_tokens: 3, completion_tokens: 3, total_tokens: 6, prompt_tokens_details },
     ]);
     expect(model.live).toBe(0);
   });
@@ -173,7 +175,7 @@ describe("chat completions", () => {
           finish_reason: "length",
         },
       ],
-      usage: { prompt_tokens: 10, completion_tokens: 54, total_tokens: 64 },
+      usage: { prompt_tokens: 10, completion_tokens: 54, total_tokens: 64, prompt_tokens_details },
     });
     expect(model.asked[0].options.maxTokens).toBeUndefined();
   });
@@ -194,6 +196,7 @@ describe("chat completions", () => {
 describe("errors", () => {
   const { app, post } = fakeService(undefined, { maxBodyBytes: 5000 });
   const user = [{ role: "user", content: "a" }];
+  const tool = { type: "function", function: { name: "now" } };
 
   it.each([
     ["/v1/completions", "{", "invalid_json", null],
@@ -204,7 +207,12 @@ describe("errors", () => {
     ["/v1/completions", { temperature: 2.1 }, "invalid_value", "temperature"],
     ["/v1/completions", { top_p: -1 }, "invalid_value", "top_p"],
     ["/v1/completions", { top_k: 1.5 }, "invalid_type", "top_k"],
-    ["/v1/completions", { max_tokens: 0 }, "invalid_value", "max_tokens"],
+    ["/v1/completions", { max_tokens: -1 }, "invalid_value", "max_tokens"],
+    ["/v1/chat/completions", { messages: user, max_tokens: 0 }, "invalid_value", "max_tokens"],
+    ["/v1/chat/completions", { messages: user, echo: true }, "unsupported_parameter", "echo"],
+    ["/v1/completions", { tools: [{}] }, "unsupported_parameter", "tools"],
+    ["/v1/chat/completions", { messages: user, tool_choice: "required" }, "invalid_value", "tool_choice"],
+    ["/v1/completions", { reasoning_effort: "high" }, "unsupported_parameter", "reasoning_effort"],
     ["/v1/completions", { max_tokens: 1, max_completion_tokens: 2 }, "invalid_value", "max_tokens"],
     ["/v1/completions", { n: 17 }, "invalid_value", "n"],
     ["/v1/completions", { prompt: ["a", "b"], n: 9 }, "invalid_value", "n"],
@@ -220,9 +228,10 @@ describe("errors", () => {
     ["/v1/completions", { prompt: [258] }, "invalid_value", "prompt[0]"],
     ["/v1/completions", { prompt: ["a", []] }, "invalid_value", "prompt[1]"],
     ["/v1/completions", { prompt: [[1], [-1]] }, "invalid_value", "prompt[1][0]"],
-    ["/v1/completions", { echo: true }, "unsupported_parameter", "echo"],
+    ["/v1/completions", { echo: "yes" }, "invalid_type", "echo"],
     ["/v1/completions", { suffix: "x" }, "unsupported_parameter", "suffix"],
-    ["/v1/completions", { stop_token_ids: [5] }, "unsupported_parameter", "stop_token_ids"],
+    ["/v1/completions", { stop_token_ids: 5 }, "invalid_value", "stop_token_ids"],
+    ["/v1/completions", { stop_token_ids: [5, 258] }, "invalid_value", "stop_token_ids[1]"],
     ["/v1/completions", { n_predict: 5 }, "unsupported_parameter", "n_predict"],
     ["/v1/completions", { top_logprobs: 1 }, "unsupported_parameter", "top_logprobs"],
     ["/v1/completions", { logprobs: true }, "invalid_type", "logprobs"],
@@ -242,7 +251,7 @@ describe("errors", () => {
     ],
     [
       "/v1/chat/completions",
-      { messages: [{ role: "tool", content: "" }] },
+      { messages: [{ role: "function", content: "" }] },
       "invalid_value",
       "messages[0].role",
     ],
@@ -258,7 +267,8 @@ describe("errors", () => {
       "invalid_value",
       "messages",
     ],
-    ["/v1/chat/completions", { messages: user, tools: [{}] }, "unsupported_parameter", "tools"],
+    ["/v1/chat/completions", { messages: user, tools: [{}] }, "invalid_value", "tools[0].type"],
+    ["/v1/chat/completions", { messages: user, tools: [tool] }, "unsupported_parameter", "tools"],
     ["/v1/chat/completions", { messages: user, best_of: 2 }, "unsupported_parameter", "best_of"],
     ["/v1/chat/completions", { messages: user, logprobs: 1 }, "invalid_type", "logprobs"],
     ["/v1/chat/completions", { messages: user, top_logprobs: 2 }, "invalid_value", "top_logprobs"],
@@ -461,23 +471,43 @@ describe("headers", () => {
     ]);
     for (const response of responses) {
       expect(response.headers.get("x-request-id")).toMatch(/^[\w-]{36}$/);
-      expect(response.headers.get("access-control-allow-origin")).toBe("*");
+      expect(response.headers.get("access-control-allow-origin")).toBe(null);
+      expect(response.headers.get("x-content-type-options")).toBe("nosniff");
+      expect(response.headers.get("content-security-policy")).toContain("default-src 'none'");
     }
     const own = await app.request("/health", { headers: { "x-request-id": "mine-1" } });
     expect(own.headers.get("x-request-id")).toBe("mine-1");
   });
 
-  it("answers a browser's preflight", async () => {
-    const response = await app.request("/v1/completions", {
-      method: "OPTIONS",
-      headers: {
-        origin: "https://example.org",
-        "access-control-request-method": "POST",
-        "access-control-request-headers": "authorization,content-type",
-      },
-    });
-    expect(response.status).toBe(204);
-    expect(response.headers.get("access-control-allow-headers")).toContain("authorization");
-    expect(response.headers.get("access-control-allow-methods")).toContain("POST");
+  const preflight = {
+    method: "OPTIONS",
+    headers: {
+      origin: "https://example.org",
+      "access-control-request-method": "POST",
+      "access-control-request-headers": "authorization,content-type",
+    },
+  };
+
+  it("answers a browser's preflight where its origin is allowed, with keys too", async () => {
+    for (const corsOrigins of [["*"], ["https://example.org"]]) {
+      const { app } = fakeService(undefined, { corsOrigins, keys: ["a-key-of-ours"] });
+      const response = await app.request("/v1/completions", preflight);
+      expect(response.status).toBe(204);
+      expect(response.headers.get("access-control-allow-origin")).toBe(corsOrigins[0]);
+      expect(response.headers.get("access-control-allow-headers")).toContain("authorization");
+      expect(response.headers.get("access-control-allow-methods")).toContain("POST");
+      const { headers } = await app.request("/health", { headers: { origin: "https://example.org" } });
+      expect(headers.get("access-control-expose-headers")).toContain("x-request-id");
+    }
+  });
+
+  it("tells no other origin that it may read", async () => {
+    const others = fakeService(undefined, { corsOrigins: ["https://mine.example"] });
+    for (const service of [app, others.app]) {
+      const { headers } = await service.request("/v1/completions", preflight);
+      expect(headers.get("access-control-allow-origin")).toBe(null);
+      const answer = await service.request("/health", { headers: { origin: "https://example.org" } });
+      expect(answer.headers.get("access-control-allow-origin")).toBe(null);
+    }
   });
 });

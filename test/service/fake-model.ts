@@ -1,3 +1,4 @@
+import { argmax, logSumExp, top } from "../../src/backend/reference/row.ts";
 import type {
   GenerateManyOptions,
   GenerateOptions,
@@ -8,9 +9,11 @@ import type {
   SpeculationSummary,
 } from "../../src/engine/model.ts";
 import { openPipeline, requestFingerprint, seedAfter } from "../../src/engine/options.ts";
+import type { Session } from "../../src/engine/source.ts";
 import { StopMatcher } from "../../src/engine/stop-matcher.ts";
+import { UnsupportedError } from "../../src/errors.ts";
 import type { TokenStream } from "../../src/model/tokenizer.ts";
-import { type AppOptions, createApp } from "../../src/service/app.ts";
+import { type AppOptions, createApp, type LogLine } from "../../src/service/app.ts";
 
 export interface FakeModel extends Model {
   /** What each prompt was asked, in order. */
@@ -30,6 +33,8 @@ export interface FakeOptions {
   failAt?: number;
   /** Waited for before each piece. */
   before?: () => Promise<unknown>;
+  /** What the chat template makes of tools. Default: it knows nothing of them. */
+  toolPrompt?: (tools: readonly object[]) => string;
   /** What drafting gave, where it is asked for. */
   speculation?: SpeculationSummary;
 }
@@ -78,12 +83,16 @@ export function fakeModel(fake: FakeOptions = {}): FakeModel {
         new TextDecoder().decode(Uint8Array.from(Array.from(tokens).filter((t) => t < 256))),
       stream: byteStream,
     },
-    open() {
-      throw new Error("the service opens no sessions itself");
-    },
-    chatPrompt(messages) {
+    open: ({ capacity = contextLength } = {}) => openRows(model, capacity),
+    chatPrompt: (messages, options) => encode(model.chatText(messages, options)),
+    chatText(messages, { tools = [] } = {}) {
       if (messages[0].role === "assistant") throw new Error("Conversation must begin with a user message");
-      return encode(messages.map(({ role, content }) => `${role}: ${content}\n`).join(""));
+      const toolText = tools.length > 0 ? (fake.toolPrompt?.(tools) ?? noTools()) : "";
+      const lines = messages.map(({ role, content, toolCalls, toolCallId }) => {
+        const calls = toolCalls ? ` ${JSON.stringify(toolCalls)}` : "";
+        return `${role}${toolCallId ? `(${toolCallId})` : ""}: ${content}${calls}\n`;
+      });
+      return toolText + lines.join("");
     },
     generate() {
       throw new Error("the service makes all its texts with generateMany");
@@ -151,6 +160,7 @@ export function fakeModel(fake: FakeOptions = {}): FakeModel {
       const drafts = options.prediction !== undefined || (options.draft ?? "none") !== "none";
       return {
         promptTokens: prompt,
+        cachedTokens: 0,
         tokens,
         text,
         finishReason,
@@ -166,6 +176,50 @@ export function fakeModel(fake: FakeOptions = {}): FakeModel {
   }
 
   return model;
+}
+
+function noTools(): never {
+  throw new UnsupportedError("The model's chat template knows nothing of tools");
+}
+
+/** After token t, token i has the logit ((i · 7 + t) mod 11) / 2. */
+export const logitOf = (before: number, token: number) => ((token * 7 + before) % 11) / 2;
+
+/** A session whose rows depend on the token before alone. */
+function openRows(model: FakeModel, capacity: number): Session {
+  let length = 0;
+  model.live++;
+  return {
+    get length() {
+      return length;
+    },
+    capacity,
+    async forward(tokens, count = 1) {
+      length += tokens.length;
+      if (length > capacity) throw new RangeError("the session is full");
+      const row = (index: number) => {
+        const before = tokens[tokens.length - count + index];
+        return Float32Array.from({ length: model.vocab }, (_, token) => logitOf(before, token));
+      };
+      return {
+        count,
+        vocab: model.vocab,
+        row,
+        argmax: (index) => argmax(row(index)),
+        top: (index, most) => top(row(index), most),
+        logSumExp: (index) => logSumExp(row(index)),
+      };
+    },
+    truncate() {
+      throw new Error("the service does not truncate");
+    },
+    fork() {
+      throw new Error("the service does not fork");
+    },
+    close() {
+      model.live--;
+    },
+  };
 }
 
 function bytesOf(token: number): Uint8Array {
@@ -195,9 +249,11 @@ function continuations(byte: number): number {
 /** An app over one fake model called "fake", and the ways the tests talk to it. */
 export function fakeService(model = fakeModel(), options: Partial<AppOptions> = {}) {
   const errors: unknown[] = [];
+  const lines: LogLine[] = [];
   const app = createApp({
     models: { names: ["fake"], get: async () => model },
     onError: (error) => errors.push(error),
+    log: (line) => lines.push(line),
     ...options,
   });
   const post = (path: string, body: unknown, init: RequestInit = {}) =>
@@ -207,7 +263,20 @@ export function fakeService(model = fakeModel(), options: Partial<AppOptions> = 
       headers: { "content-type": "application/json" },
       ...init,
     });
-  return { app, model, errors, post };
+  return { app, model, errors, lines, post };
+}
+
+/** Waits until this many requests decode, and wait. */
+export async function untilBusy(
+  { app }: Pick<ReturnType<typeof fakeService>, "app">,
+  running: number,
+  waiting = 0,
+) {
+  for (;;) {
+    const now = (await (await app.request("/health")).json()) as { running: number; waiting: number };
+    if (now.running === running && now.waiting === waiting) return;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
 }
 
 /** The JSON values of a finished event stream; the last line must be [DONE]. */

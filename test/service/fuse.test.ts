@@ -97,7 +97,16 @@ describe("fusing", () => {
   });
 
   /** Those that need data of their own. */
-  const SPECIAL: readonly string[] = ["logit-adjustment", "margin", "grad", "x-token", "unite", "eva", "gac"];
+  const SPECIAL: readonly string[] = [
+    "logit-adjustment",
+    "margin",
+    "margin-calibration",
+    "grad",
+    "x-token",
+    "unite",
+    "eva",
+    "gac",
+  ];
   const GENERAL = (Object.keys(FUSE_PRESETS) as FusePresetName[]).filter((name) => !SPECIAL.includes(name));
 
   it.each(GENERAL)("gives what the library gives: %s", async (preset) => {
@@ -361,7 +370,7 @@ describe("what is wrong", () => {
     [{ history: [0, -1] }, "history[1]", "must be an integer"],
     [{ history: [0], prompt_length: 2 }, "prompt_length", "at most 1"],
     [{ return: ["all"] }, "return[0]", "logits, probs, audit"],
-    [{ encoding: "f64" }, "encoding", "numbers, f32"],
+    [{ encoding: "f64" }, "encoding", "numbers, f32, f16, int8, int4, top-k, lattice, ids"],
     [{ other: 1 }, "other", "not a field"],
   ])("is told by path, case %#", async (change, param, message) => {
     const error = await refusal({ ...good, ...change });

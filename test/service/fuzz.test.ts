@@ -40,6 +40,7 @@ const FIELDS =
   "repetition_penalty seed stop ignore_eos n echo logprobs tools response_format logit_bias best_of suffix audio " +
   "top_logprobs prediction draft verifier speculation guided_choice pipeline sampler_preset bad_words " +
   "allowed_token_ids dry_multiplier dry_sequence_breakers xtc_probability mirostat confidence_limit typical_p top_h " +
+  "stop_token_ids tool_choice parallel_tool_calls " +
   "dynatemp_range repeat_penalty repeat_last_n presence_penalty min_tokens no_repeat_ngram_size top_n_sigma";
 const bodies = fc.dictionary(fc.constantFrom(...FIELDS.split(" "), "other", "__proto__"), hostile);
 const paths = fc.constantFrom("/v1/completions", "/v1/chat/completions");
@@ -108,6 +109,25 @@ it("a body cut or changed anywhere", async () => {
     fc.asyncProperty(fc.nat(good.length), fc.nat(9), fc.string({ maxLength: 3 }), async (at, cut, put) => {
       await expectAnswerOrError("/v1/completions", good.slice(0, at) + put + good.slice(at + cut));
     }),
+    { numRuns: RUNS },
+  );
+});
+
+it("any value in any field of what turns text into tokens and back", async () => {
+  const fields =
+    "model content prompt messages tokens tools tool_choice add_special parse_special with_pieces";
+  const names = fc.constantFrom(...fields.split(" "), "return_token_strs", "add_special_tokens", "__proto__");
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom("/tokenize", "/detokenize", "/apply-template"),
+      fc.dictionary(names, hostile),
+      async (path, body) => {
+        const response = await post(path, JSON.stringify(body));
+        expect(response.status).toBeLessThan(500);
+        expect(errors).toEqual([]);
+        await response.json();
+      },
+    ),
     { numRuns: RUNS },
   );
 });

@@ -3,6 +3,8 @@ import { describe, expect, it } from "vitest";
 import type { SpeculationSummary } from "../../src/engine/model.ts";
 import { fakeModel, fakeService } from "./fake-model.ts";
 
+const prompt_tokens_details = { cached_tokens: 0, audio_tokens: 0 };
+
 /** The official client, its requests going straight to the app. */
 function client(model = fakeModel(), options: Parameters<typeof fakeService>[1] = {}) {
   const service = fakeService(model, options);
@@ -56,7 +58,12 @@ describe("the official openai client", () => {
     });
     expect(answer.choices[0].message).toEqual({ role: "assistant", content: "Hello", refusal: null });
     expect(answer.choices[0].finish_reason).toBe("length");
-    expect(answer.usage).toEqual({ prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 });
+    expect(answer.usage).toEqual({
+      prompt_tokens: 10,
+      completion_tokens: 5,
+      total_tokens: 15,
+      prompt_tokens_details,
+    });
 
     let text = "";
     let usage: unknown;
@@ -71,7 +78,12 @@ describe("the official openai client", () => {
       usage = chunk.usage ?? usage;
     }
     expect(text).toBe("Hello, world");
-    expect(usage).toEqual({ prompt_tokens: 10, completion_tokens: 12, total_tokens: 22 });
+    expect(usage).toEqual({
+      prompt_tokens: 10,
+      completion_tokens: 12,
+      total_tokens: 22,
+      prompt_tokens_details,
+    });
   });
 
   it("gathers a stream with its helper, several choices too", async () => {
@@ -116,7 +128,7 @@ describe("the official openai client", () => {
     const ask = { model: "fake", prompt: "hi", best_of: 3, seed: 1 };
     const { choices, usage } = await openai.completions.create(ask);
     expect(choices.map(({ text }) => text)).toEqual(["seed 3"]);
-    expect(usage).toEqual({ prompt_tokens: 3, completion_tokens: 6, total_tokens: 9 });
+    expect(usage).toEqual({ prompt_tokens: 3, completion_tokens: 6, total_tokens: 9, prompt_tokens_details });
     expect(model.asked[0].options).toMatchObject({ n: 1, bestOf: 3 });
     await expect(openai.completions.create({ ...ask, stream: true })).rejects.toMatchObject({
       status: 400,

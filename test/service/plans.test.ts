@@ -2,6 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fusePreset, type Plan } from "../../src/decoding/fuse.ts";
+import { conceptRow, transitionGraph } from "../../src/engine/fused-concept.ts";
 import { fuseModels } from "../../src/engine/fused-model.ts";
 import { type GenerateOptions, type GenerateResult, loadModel, type Model } from "../../src/node.ts";
 import { createApp, lazyModels, type NamedPlan } from "../../src/service/app.ts";
@@ -112,6 +113,98 @@ describe("a plan as a model", () => {
   });
 });
 
+describe("plans with inputs", () => {
+  const concept = { positive: ["The dragon was scary"], negative: ["The sun was bright"] };
+  const steer: NamedPlan = {
+    plan: { preset: "steer", options: { strength: 0.7 } },
+    sources: { base: "large" },
+    inputs: { concept },
+  };
+  const graph = { texts: ["Once upon a time there was a dog who liked the king."] };
+  const grad: NamedPlan = {
+    plan: { preset: "grad", options: { alpha: 4 } },
+    sources: { base: "large" },
+    inputs: { graph: "graph.json" },
+  };
+  const route: NamedPlan = {
+    plan: { preset: "fusion-route" },
+    sources: { expert1: "large", expert2: "small", router: "small" },
+    inputs: {
+      routing: {
+        byStep: [
+          [0, 1],
+          [1, 0],
+        ],
+      },
+    },
+  };
+  const appOf = (plans: Record<string, NamedPlan>, files: Record<string, unknown> = {}) => {
+    const read: string[] = [];
+    const models = lazyModels(
+      { large: async () => large, small: async () => small },
+      {
+        plans,
+        readInput: async (file) => {
+          read.push(file);
+          if (!Object.hasOwn(files, file)) throw new RangeError(`Cannot read "${file}": there is none`);
+          return files[file];
+        },
+      },
+    );
+    const app = createApp({ models, onError: () => {} });
+    const ask = async (model: string) => {
+      const body = JSON.stringify({ model, prompt: PROMPT, max_tokens: 16, seed: 3 });
+      const response = await app.request("/v1/completions", { method: "POST", body });
+      return (await response.json()) as {
+        choices: { text: string }[];
+        error?: { message: string; code: string };
+      };
+    };
+    return { ask, read };
+  };
+
+  it("decode what the library does with them", async () => {
+    const { ask, read } = appOf({ steer, grad, route }, { "graph.json": graph });
+    const row = await conceptRow(large, concept);
+    const steered = fuseModels(fusePreset("steer", { strength: 0.7 }), { base: large, concept: row });
+    expect((await ask("steer")).choices[0].text).toBe((await textOf(steered)).text);
+    const tables = { graph: await transitionGraph(large, graph.texts) };
+    const graphed = fuseModels(fusePreset("grad", { alpha: 4 }), { base: large }, { tables });
+    expect((await ask("grad")).choices[0].text).toBe((await textOf(graphed)).text);
+    const inputs = (_: readonly number[], step: number) => ({ routing: step === 0 ? [0, 1] : [1, 0] });
+    const routed = fuseModels(
+      fusePreset("fusion-route"),
+      { expert1: large, expert2: small, router: small },
+      { inputs },
+    );
+    expect((await ask("route")).choices[0].text).toBe((await textOf(routed)).text);
+    expect(read).toEqual(["graph.json"]);
+  });
+
+  it("say what is wrong with a file when it is read", async () => {
+    const { ask } = appOf({ grad, missing: { ...grad, inputs: { graph: "none" } } }, { "graph.json": [1] });
+    expect((await ask("grad")).error).toMatchObject({
+      code: "model_load_failed",
+      message: '"inputs.graph" must be an object, got array',
+    });
+    expect((await ask("missing")).error!.message).toBe('Cannot read "none": there is none');
+  });
+
+  it.each<[NamedPlan["inputs"], string]>([
+    [undefined, '"plans.x.inputs.routing" must be given: 2 numbers'],
+    [{ routing: [1] }, '"plans.x.inputs.routing" must have 2 numbers, got 1'],
+    [
+      { routing: [1, 0], graph: [] },
+      '"plans.x.inputs" may have expert1, expert2, router, routing, got "graph"',
+    ],
+    [3 as never, '"plans.x.inputs" must be an object, got number'],
+  ])("are refused before anything is loaded, case %#", (inputs, message) => {
+    const never = () => Promise.reject(new Error("loaded"));
+    const plans = { x: { ...route, inputs } };
+    expect(() => lazyModels({ large: never, small: never }, { plans })).toThrow(message);
+  });
+});
+
 describe("plans that are wrong", () => {
   const never = () => Promise.reject(new Error("loaded"));
   const models = (plans: unknown) =>
@@ -141,7 +234,7 @@ describe("plans that are wrong", () => {
     ],
     [
       { x: { plan: halves, sources, more: 1 } },
-      '"plans.x" may have "plan", "sources", "prefixes", "base", got "more"',
+      '"plans.x" may have "plan", "inputs", "sources", "prefixes", "base", got "more"',
     ],
     [
       { x: { plan: { ...halves, lin: [{ source: "c" }] }, sources } },

@@ -84,7 +84,12 @@ describe("an answer that was drafted for", () => {
 });
 
 describe("several choices", () => {
-  const result = (speculation?: SpeculationSummary) => ({ tokens: [1, 2], speculation });
+  const result = (speculation?: SpeculationSummary) => ({
+    promptTokens: [1],
+    cachedTokens: 0,
+    tokens: [1, 2],
+    speculation,
+  });
 
   it("add up; rates are of the sums", () => {
     const other: SpeculationSummary = {
@@ -113,6 +118,7 @@ describe("several choices", () => {
     });
     expect(usageOf([[1], [2, 3]], [result(SUMMARY), result(other)])).toEqual({
       prompt_tokens: 3,
+      prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
       completion_tokens: 4,
       total_tokens: 7,
       completion_tokens_details: { ...DETAILS, rejected_prediction_tokens: 6 },

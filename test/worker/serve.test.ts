@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { copyFile, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
@@ -6,7 +7,9 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Command, parseCommand } from "../../src/cli/arguments.ts";
 import { startServer } from "../../src/cli/serve.ts";
+import { fuseModels, fusePreset, loadModel, type Model } from "../../src/node.ts";
 import { ROOT } from "./miniflare.ts";
 
 const MODEL = join(ROOT, "models/edgewise-stories-q4_0.gguf");
@@ -17,8 +20,15 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-async function text(url: URL): Promise<string> {
-  const body = JSON.stringify({ prompt: "Once upon a time", max_tokens: 20, temperature: 0 });
+async function textOf(model: Model): Promise<string> {
+  let text = "";
+  for await (const piece of model.generate("Once upon a time", { maxTokens: 20, temperature: 0 }))
+    text += piece.text;
+  return text;
+}
+
+async function text(url: URL, model?: string): Promise<string> {
+  const body = JSON.stringify({ model, prompt: "Once upon a time", max_tokens: 20, temperature: 0 });
   const answer = await (await fetch(new URL("/v1/completions", url), { method: "POST", body })).json();
   return (answer as { choices: { text: string }[] }).choices[0].text;
 }
@@ -67,6 +77,88 @@ describe("startServer", () => {
     expect(server.model).toBe(`tést %20 #1 ${make.name}`);
     expect(await text(server.url)).toMatch(/[a-z]/);
     await server.close();
+  });
+
+  it("wants the keys of a file and of the command line, and tries itself out without them", async () => {
+    const apiKeyFile = join(folder, "keys.txt");
+    await writeFile(apiKeyFile, "# ours\nalice:key-of-alice\n");
+    const hash = createHash("sha256").update("key-of-bob").digest("hex");
+    const access = { apiKeys: [`sha256:${hash}`], apiKeyFile, requestsPerMinute: 1 };
+    const server = await startServer({ port: 0, access });
+    const status = async (key?: string) => {
+      const headers = key === undefined ? undefined : { authorization: `Bearer ${key}` };
+      return (await fetch(new URL("/v1/models", server.url), { headers })).status;
+    };
+    expect([await status(), await status("key-of-bob"), await status("key-of-alice")]).toEqual([
+      401, 200, 200,
+    ]);
+    expect(await status("key-of-bob")).toBe(429);
+    expect([server.wantsKey, server.isOpen]).toEqual([true, false]);
+    await server.close();
+  });
+
+  it("serves plans over files of several folders, each loaded under a name of its own", async () => {
+    const copy = join(folder, "edgewise-stories-q8_0.gguf");
+    await copyFile(MODEL, copy);
+    const input = join(folder, "bias.json");
+    await writeFile(input, JSON.stringify(new Array(4096).fill(0)));
+    const { options } = parseCommand([
+      "serve",
+      ...["--port", "0", "--plan", "both=preset:mixture", "--source", `a=${MODEL}`, "--source", `b=${copy}`],
+      ...["--plan", "steered=preset:steer", "--source", `base=${MODEL}`, "--input", `concept=${input}`],
+      ...["--prefix", "b=The king"],
+    ]) as Extract<Command, { name: "serve" }>;
+    const server = await startServer(options);
+    try {
+      expect(server.model).toBe("both");
+      const { data } = (await (await fetch(new URL("/v1/models", server.url))).json()) as {
+        data: { id: string }[];
+      };
+      expect(data.map(({ id }) => id)).toEqual([
+        "edgewise-stories-q8_0",
+        "edgewise-stories-q4_0",
+        "edgewise-stories-q8_0-2",
+        "both",
+        "steered",
+      ]);
+      const model = await loadModel(MODEL);
+      const both = fuseModels(fusePreset("mixture"), { a: model, b: { source: model, prefix: "The king" } });
+      expect(await text(server.url)).toBe(await textOf(both));
+      // A concept that is nothing steers nowhere.
+      expect(await text(server.url, "steered")).toBe(await textOf(model));
+      model.close();
+    } finally {
+      await server.close();
+    }
+  });
+
+  it.each<[string, readonly string[], string]>([
+    [
+      "lacks a source",
+      ["--plan", "x=preset:mixture", "--source", `a=${MODEL}`],
+      '"--source" must be given for',
+    ],
+    [
+      "lacks an input",
+      ["--plan", "x=preset:grad", "--source", `base=${MODEL}`],
+      '"--input graph" must be given: a table of the kind "graph"',
+    ],
+    [
+      "does not know a source",
+      ["--plan", "x=preset:min-p", "--source", `base=${MODEL}`, "--source", `y=${MODEL}`],
+      '"--source" must be of a plan, got "y"',
+    ],
+    [
+      "has a file that is none",
+      ["--plan", "x=preset:min-p", "--source", "base=none.gguf"],
+      "there is no such file",
+    ],
+  ])("refuses a plan that %s", async (_, args, message) => {
+    const { options } = parseCommand(["serve", "--port", "0", ...args]) as Extract<
+      Command,
+      { name: "serve" }
+    >;
+    await expect(startServer(options)).rejects.toThrow(message);
   });
 
   it.each([

@@ -1,12 +1,15 @@
 import { Hono } from "hono";
+import type { FinishReason, Model } from "../../engine/model.ts";
 import type { TokenEntry } from "../choice-text.ts";
+import { type Conversation, readConversation } from "../conversation.ts";
 import { apiError } from "../errors.ts";
 import { chatLogprobs } from "../logprobs.ts";
 import { readJobs, readOptions } from "../options.ts";
-import { readMessages } from "../prompt.ts";
+import { readMessages, toolsError } from "../prompt.ts";
 import { type AnswerFormat, keepAlive, respond } from "../respond.ts";
 import { type ChatBody, checkChat } from "../schemas.ts";
 import { findModel, readJson, type Service, type ServiceEnv } from "../service.ts";
+import { asksForToolCalls, type Spoken, ToolCallReader } from "../tool-calls.ts";
 
 /** `POST /v1/chat/completions`: a conversation in, the assistant's next message out. */
 export function chatRoutes(service: Service) {
@@ -15,19 +18,19 @@ export function chatRoutes(service: Service) {
     const { name, model } = await findModel(service, body.model, keepAlive(c));
     const logProbabilities = readLogprobs(body);
     const request = readOptions(model, body, { logProbabilities });
-    const messages = body.messages.map(({ role, content }) => ({
-      // OpenAI's newer word for the same thing; templates know the older one.
-      role: role === "developer" ? "system" : role,
-      content: content.map(({ text }) => text).join("\n"),
-    }));
+    const conversation = readConversation(body);
+    const prompt = readMessages(model, conversation);
+    const hasTools = conversation.tools.length > 0;
+    if (hasTools) expectKnownCalls(model, conversation, body);
     const describe =
       logProbabilities === undefined
         ? () => null
         : (tokens: readonly TokenEntry[]) => chatLogprobs(model.tokenizer, tokens);
     return respond(c, service, {
+      name,
       model,
-      jobs: readJobs([readMessages(model, messages)], body, request),
-      format: chatFormat(name, request.fingerprint, describe),
+      jobs: readJobs([prompt], body, request, service.limits.maxTokens),
+      format: chatFormat(name, request.fingerprint, describe, hasTools ? ToolCallReader : PlainReader),
       stream: body.stream ?? false,
       includeUsage: body.stream_options?.include_usage ?? false,
     });
@@ -44,10 +47,40 @@ function readLogprobs({ logprobs, top_logprobs }: ChatBody): number | undefined 
   });
 }
 
+/** @throws {HTTPException} 400, if calls would not be found in the answer, or more of them than are wanted. */
+function expectKnownCalls(model: Model, conversation: Conversation, body: ChatBody): void {
+  const { messages, tools } = conversation;
+  if (!asksForToolCalls(model.chatText(messages, conversation))) {
+    throw toolsError(tools, "the model's chat template has calls in a form that is not known");
+  }
+  if (body.parallel_tool_calls !== false) return;
+  const param = "parallel_tool_calls";
+  throw apiError(
+    400,
+    `"${param}" must be true beside "tools", as nothing keeps a model to one call, got false`,
+    {
+      param,
+      code: "unsupported_parameter",
+    },
+  );
+}
+
+/** Where nothing can be called, all is text. */
+class PlainReader {
+  readonly count = 0;
+  push(text: string): Spoken {
+    return { text, calls: [] };
+  }
+  end(): Spoken {
+    return { text: "", calls: [] };
+  }
+}
+
 function chatFormat(
   model: string,
   fingerprint: string,
   logprobs: (tokens: readonly TokenEntry[]) => object | null,
+  Reader: new () => PlainReader | ToolCallReader,
 ): AnswerFormat {
   const id = `chatcmpl-${crypto.randomUUID()}`;
   const created = Math.floor(Date.now() / 1000);
@@ -62,21 +95,54 @@ function chatFormat(
     chunk([
       { index, delta: content, logprobs: tokens.length === 0 ? null : logprobs(tokens), finish_reason },
     ]);
+  /** Of a stream, by choice. */
+  const readers = new Map<number, PlainReader | ToolCallReader>();
+  const spokenDelta = ({ text, calls }: Spoken, count: number) => ({
+    ...(text !== "" && { content: text }),
+    ...(calls.length > 0 && {
+      tool_calls: calls.map((call, i) => ({ index: count - calls.length + i, ...call })),
+    }),
+  });
   return {
     whole: (choices, usage) => ({
       ...base("chat.completion"),
       choices: choices.map(({ index, text, tokens, finish }) => ({
         index,
-        message: { role: "assistant", content: text, refusal: null },
+        ...messageOf(new Reader(), text, finish),
         logprobs: logprobs(tokens),
-        finish_reason: finish,
       })),
       usage,
     }),
     // Clients that gather a stream into a message refuse one that does not begin with a role.
-    first: (index) => delta(index, { role: "assistant", content: "" }),
-    text: (index, text, tokens) => delta(index, { content: text }, tokens),
-    finish: (index, reason, tokens) => delta(index, {}, tokens, reason),
+    first: (index) => {
+      readers.set(index, new Reader());
+      return delta(index, { role: "assistant", content: "" });
+    },
+    text: (index, text, tokens) => {
+      const reader = readers.get(index)!;
+      const content = spokenDelta(reader.push(text), reader.count);
+      if (Object.keys(content).length === 0 && tokens.length === 0) return null;
+      return delta(index, content, tokens);
+    },
+    finish: (index, reason, tokens) => {
+      const reader = readers.get(index)!;
+      const content = spokenDelta(reader.end(), reader.count);
+      return delta(index, content, tokens, reader.count > 0 ? "tool_calls" : reason);
+    },
     empty: () => chunk([]),
+  };
+}
+
+function messageOf(reader: PlainReader | ToolCallReader, text: string, finish: FinishReason) {
+  const spoken = reader.push(text);
+  const last = reader.end();
+  const content = spoken.text + last.text;
+  const calls = [...spoken.calls, ...last.calls];
+  if (calls.length === 0) {
+    return { message: { role: "assistant", content, refusal: null }, finish_reason: finish };
+  }
+  return {
+    message: { role: "assistant", content: content || null, refusal: null, tool_calls: calls },
+    finish_reason: "tool_calls",
   };
 }

@@ -1,8 +1,8 @@
 import { Hono } from "hono";
 import type { TokenEntry } from "../choice-text.ts";
 import { completionLogprobs } from "../logprobs.ts";
-import { readJobs, readOptions } from "../options.ts";
-import { readPrompts } from "../prompt.ts";
+import { type Job, readJobs, readOptions } from "../options.ts";
+import { type Prompt, readPrompts } from "../prompt.ts";
 import { type AnswerFormat, keepAlive, respond } from "../respond.ts";
 import { checkCompletion, MAX_CHOICES } from "../schemas.ts";
 import { findModel, readJson, type Service, type ServiceEnv } from "../service.ts";
@@ -18,14 +18,27 @@ export function completionRoutes(service: Service) {
       logProbabilities === undefined
         ? () => null
         : (tokens: readonly TokenEntry[]) => completionLogprobs(model.tokenizer, tokens);
+    const prompts = readPrompts(model, body.prompt, MAX_CHOICES);
+    const tokens = prompts.map((prompt) => prompt.tokens);
+    const jobs = readJobs(tokens, body, request, service.limits.maxTokens);
     return respond(c, service, {
+      name,
       model,
-      jobs: readJobs(readPrompts(model, body.prompt, MAX_CHOICES), body, request),
+      jobs: body.echo ? withEcho(jobs, prompts, logProbabilities) : jobs,
       format: completionFormat(name, request.fingerprint, describe),
       stream: body.stream ?? false,
       includeUsage: body.stream_options?.include_usage ?? false,
     });
   });
+}
+
+function withEcho(
+  jobs: readonly Job[],
+  prompts: readonly Prompt[],
+  logProbabilities: number | undefined,
+): readonly Job[] {
+  const texts = new Map(prompts.map(({ tokens, text }) => [tokens as readonly number[], text]));
+  return jobs.map((job) => ({ ...job, echo: { text: texts.get(job.prompt), logProbabilities } }));
 }
 
 function completionFormat(

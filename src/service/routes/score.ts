@@ -3,9 +3,10 @@ import { nextTask } from "../../decoding/next-task.ts";
 import { type ScoreJson, scoreJson } from "../../decoding/score.ts";
 import { apiError, show } from "../errors.ts";
 import { checkedPaths, type Rename } from "../path-errors.ts";
+import { readRowsBody } from "../row-messages.ts";
 import { denseRow, MAX_ROWS, MAX_VOCAB, readRow, wrong } from "../rows.ts";
 import { checkScore, type ScoreBody } from "../schemas/score.ts";
-import { readJson, type Service, type ServiceEnv } from "../service.ts";
+import type { Service, ServiceEnv } from "../service.ts";
 import { inTurn } from "../turn.ts";
 
 type Row = ReturnType<typeof denseRow>;
@@ -16,7 +17,7 @@ const MAX_POSITIONS = 256;
 /** `POST /v1/score`: one or two rows in, numbers about them out, by name. Needs no model here. */
 export function scoreRoutes(service: Service) {
   return new Hono<ServiceEnv>().post("/score", async (c) => {
-    const body = checkScore(await readJson(c));
+    const body = checkScore(await readRowsBody(c));
     return c.json(await inTurn(c, service, () => answer(body)));
   });
 }

@@ -14,7 +14,7 @@ const object = (what: string) => z.looseObject({}, expects(what));
 
 const UINT32 = 2 ** 32 - 1;
 
-const fuseBody = z.strictObject(
+export const fuseBody = z.strictObject(
   {
     plan: object("a plan, or an object with preset and options"),
     rows: object("an object from the name of a source to its row"),

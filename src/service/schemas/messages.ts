@@ -1,16 +1,71 @@
 import * as z from "zod";
-import { expects, textParts } from "./values.ts";
+import { boolean, expects, textParts } from "./values.ts";
 
-const ROLES = ["system", "developer", "user", "assistant"] as const;
+const ROLES = ["system", "developer", "user", "assistant", "tool"] as const;
 
-const message = z.looseObject(
+const text = (what: string) => z.string(expects(what));
+
+/** A call that the assistant made, as it was told of it. */
+const call = z.looseObject(
   {
-    role: z.enum(ROLES, expects("one of system, developer, user, assistant")),
-    content: textParts(),
+    id: text("the id of a call").nullish(),
+    type: z.literal("function", expects('"function"')).nullish(),
+    function: z.looseObject(
+      { name: text("the name of a function"), arguments: text("a text with JSON") },
+      expects("an object with name and arguments"),
+    ),
   },
-  expects("an object with role and content"),
+  expects("an object with function"),
 );
+
+const calls = expects("an array of up to 64 calls");
+
+const message = z
+  .looseObject(
+    {
+      role: z.enum(ROLES, expects(`one of ${ROLES.join(", ")}`)),
+      /** May be absent beside `tool_calls`. */
+      content: textParts().nullish(),
+      tool_calls: z.array(call, calls).max(64, calls).nullish(),
+      /** Of a message of role "tool". */
+      tool_call_id: text("the id of a call").nullish(),
+    },
+    expects("an object with role and content"),
+  )
+  .superRefine(({ content, tool_calls }, context) => {
+    if (content != null || tool_calls?.length) return;
+    const message = "must be a text or an array of text parts, got nothing";
+    context.addIssue({ code: "custom", path: ["content"], message, params: { isMissing: true } });
+  });
 
 const list = expects("an array with at least one message");
 
 export const messages = z.array(message, list).min(1, list);
+
+export type MessageBody = z.infer<typeof message>;
+
+const tool = z.looseObject(
+  {
+    type: z.literal("function", expects('"function"')),
+    function: z.looseObject(
+      {
+        name: text("the name of a function"),
+        description: text("a text").nullish(),
+        parameters: z.looseObject({}, expects("a JSON schema")).nullish(),
+        /** Nothing here keeps a model to a schema. */
+        strict: z.literal(false, expects("false: calls are not held to their schema")).nullish(),
+      },
+      expects("an object with name, description and parameters"),
+    ),
+  },
+  expects('an object with type "function" and function'),
+);
+
+const tools = expects("an array of up to 128 tools");
+
+/** Functions that the model may call, where its chat template has a place for them. */
+export const toolFields = {
+  tools: z.array(tool, tools).max(128, tools).nullish(),
+  tool_choice: z.enum(["none", "auto"], expects('"none" or "auto"')).nullish(),
+  parallel_tool_calls: boolean(),
+};

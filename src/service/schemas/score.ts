@@ -7,7 +7,7 @@ const name = z.enum(SCORE_NAMES as [string, ...string[]], expects(`one of ${SCOR
 
 const names = expects("an array with at least one name of a score");
 
-const scoreBody = z.strictObject(
+export const scoreBody = z.strictObject(
   {
     scores: z.array(name, names).min(1, names).max(SCORE_NAMES.length, names),
     rows: z.strictObject(

@@ -5,12 +5,14 @@
 export type Unsupported = Readonly<Record<string, (value: unknown) => boolean>>;
 
 const COMMON: Unsupported = {
-  add_generation_prompt: (value) => value === true,
+  adaptive_target: (value) => (value as number) < 0,
+  add_generation_prompt: isTrue,
   audio: never,
   chat_template: never,
   chat_template_kwargs: isEmpty,
   continue_final_message: isFalse,
-  echo: isFalse,
+  detokenize: isTrue,
+  documents: isEmpty,
   function_call: isChoiceOfNothing,
   functions: isEmpty,
   grammar: (value) => value === "",
@@ -20,29 +22,50 @@ const COMMON: Unsupported = {
   include_stop_str_in_output: isFalse,
   json_schema: isEmpty,
   length_penalty: (value) => value === 1,
+  logits_processors: isEmpty,
+  lora: isEmpty,
+  min_keep: isZero,
   modalities: (value) => Array.isArray(value) && value.length === 1 && value[0] === "text",
   n_predict: (value) => value === -1,
   n_probs: isZero,
+  penalize_nl: isFalse,
   prompt_logprobs: never,
+  reasoning_effort: (value) => value === "none",
+  response_fields: isEmpty,
   response_format: (value) => (value as { type?: unknown }).type === "text",
   samplers: never,
-  skip_special_tokens: (value) => value === true,
-  stop_token_ids: isEmpty,
+  skip_special_tokens: isTrue,
+  smoothing_factor: isZero,
+  spaces_between_special_tokens: isTrue,
   structured_outputs: never,
   suffix: (value) => value === "",
-  tool_choice: isChoiceOfNothing,
-  tools: isEmpty,
+  t_max_predict_ms: (value) => (value as number) <= 0,
+  tfs_z: (value) => value === 1,
+  top_a: isZero,
   truncate_prompt_tokens: never,
   use_beam_search: isFalse,
+  verbosity: (value) => value === "medium",
   web_search_options: never,
 };
 
-export const UNSUPPORTED_IN_COMPLETIONS: Unsupported = { ...COMMON, top_logprobs: isZero };
+export const UNSUPPORTED_IN_COMPLETIONS: Unsupported = {
+  ...COMMON,
+  tool_choice: isChoiceOfNothing,
+  tools: isEmpty,
+  top_logprobs: isZero,
+};
 
-export const UNSUPPORTED_IN_CHAT: Unsupported = { ...COMMON, best_of: (value) => value === 1 };
+export const UNSUPPORTED_IN_CHAT: Unsupported = {
+  ...COMMON,
+  best_of: (value) => value === 1,
+  echo: isFalse,
+};
 
 function never(): boolean {
   return false;
+}
+function isTrue(value: unknown): boolean {
+  return value === true;
 }
 function isFalse(value: unknown): boolean {
   return value === false;

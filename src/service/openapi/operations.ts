@@ -1,0 +1,139 @@
+/** What the service offers, for its description. Nothing here is part of the service itself. */
+import type * as z from "zod";
+import { fuseBody } from "../schemas/fuse.ts";
+import { scoreBody } from "../schemas/score.ts";
+import { applyTemplateBody, detokenizeBody, tokenizeBody } from "../schemas/text.ts";
+import { chatBody, completionBody } from "../schemas.ts";
+
+export interface Operation {
+  readonly method: "get" | "post" | "put" | "delete";
+  /** As OpenAPI writes it. */
+  readonly path: string;
+  readonly id: string;
+  readonly tag: "OpenAI" | "Decoding" | "Text" | "Operations";
+  readonly summary: string;
+  readonly body?: z.ZodType;
+  readonly example?: object;
+  /** Media types of the answer. Default: JSON. */
+  readonly answers?: readonly string[];
+  /** Whether it answers without a key. */
+  readonly isOpen?: boolean;
+}
+
+const TEXT_STREAM = "text/event-stream";
+
+export const OPERATIONS: readonly Operation[] = [
+  {
+    method: "post",
+    path: "/v1/chat/completions",
+    id: "createChatCompletion",
+    tag: "OpenAI",
+    summary: "A conversation in, the assistant's next message out",
+    body: chatBody,
+    example: { messages: [{ role: "user", content: "Tell me a story" }], max_tokens: 60 },
+    answers: ["application/json", TEXT_STREAM],
+  },
+  {
+    method: "post",
+    path: "/v1/completions",
+    id: "createCompletion",
+    tag: "OpenAI",
+    summary: "Text or token ids in, their continuation out",
+    body: completionBody,
+    example: { prompt: "Once upon a time", max_tokens: 60 },
+    answers: ["application/json", TEXT_STREAM],
+  },
+  {
+    method: "get",
+    path: "/v1/models",
+    id: "listModels",
+    tag: "OpenAI",
+    summary: "The models that are served, plans among them",
+  },
+  {
+    method: "get",
+    path: "/v1/models/{id}",
+    id: "retrieveModel",
+    tag: "OpenAI",
+    summary: "One of the models",
+  },
+  {
+    method: "post",
+    path: "/v1/fuse",
+    id: "fuse",
+    tag: "Decoding",
+    summary: "Rows of several models and a plan in, a token out",
+    body: fuseBody,
+    example: {
+      plan: { preset: "proxy-tuning" },
+      rows: { base: [2, 1, 0], expert: [0, 1, 0], anti: [0, 0, 0] },
+    },
+  },
+  {
+    method: "post",
+    path: "/v1/score",
+    id: "score",
+    tag: "Decoding",
+    summary: "One or two rows in, numbers about them out",
+    body: scoreBody,
+    example: { scores: ["nll"], rows: { row: [1, 3, 2] }, target: 2 },
+  },
+  {
+    method: "post",
+    path: "/tokenize",
+    id: "tokenize",
+    tag: "Text",
+    summary: "A text, or a conversation, as token ids",
+    body: tokenizeBody,
+    example: { content: "Once upon a time", with_pieces: true },
+  },
+  {
+    method: "post",
+    path: "/detokenize",
+    id: "detokenize",
+    tag: "Text",
+    summary: "The text of token ids",
+    body: detokenizeBody,
+    example: { tokens: [1, 2, 3] },
+  },
+  {
+    method: "post",
+    path: "/apply-template",
+    id: "applyTemplate",
+    tag: "Text",
+    summary: "A conversation as the text that the model reads",
+    body: applyTemplateBody,
+    example: { messages: [{ role: "user", content: "Hi" }] },
+  },
+  {
+    method: "get",
+    path: "/health",
+    id: "health",
+    tag: "Operations",
+    summary: "Whether the service is up, and what it does; needs no key",
+    isOpen: true,
+  },
+  {
+    method: "get",
+    path: "/metrics",
+    id: "metrics",
+    tag: "Operations",
+    summary: "Counters and times for Prometheus, of this process or isolate",
+    answers: ["text/plain"],
+  },
+  {
+    method: "get",
+    path: "/openapi.json",
+    id: "openapi",
+    tag: "Operations",
+    summary: "This description",
+  },
+  {
+    method: "get",
+    path: "/docs",
+    id: "docs",
+    tag: "Operations",
+    summary: "This description, to be read",
+    answers: ["text/html"],
+  },
+];
