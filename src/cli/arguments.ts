@@ -1,22 +1,29 @@
 /** The command line as a command: every option known, of its kind and in range before anything is loaded. */
 import { textCounts } from "../engine/many.ts";
 import { stopTexts } from "../engine/options.ts";
+import type { CompressHeadArguments } from "./compress-head.ts";
+import { compressHeadArguments } from "./compress-head-arguments.ts";
 import { draftArguments } from "./draft-arguments.ts";
 import type { GenerateArguments } from "./generate.ts";
 import type { InspectArguments } from "./inspect.ts";
-import { planArguments } from "./plan-arguments.ts";
+import { namedPlanArguments, planArguments } from "./plan-arguments.ts";
+import type { RowsArguments } from "./rows.ts";
+import { rowsArguments } from "./rows-arguments.ts";
 import { samplingArguments, withOptionNames } from "./sampling-arguments.ts";
 import type { ScoreArguments } from "./score.ts";
 import { scoreRequests } from "./score-arguments.ts";
 import type { ServeOptions } from "./serve.ts";
+import { accessArguments } from "./serve-access.ts";
 import { COMMAND_NAMES, COMMANDS, type CommandName, optionsOf } from "./usage.ts";
 import { readValues, type Values } from "./values.ts";
 
 export type Command =
   | { name: "help"; of?: CommandName }
   | { name: "version" }
+  | { name: "compress-head"; options: CompressHeadArguments }
   | { name: "generate"; options: GenerateArguments }
   | { name: "inspect"; options: InspectArguments }
+  | { name: "rows"; options: RowsArguments }
   | { name: "score"; options: ScoreArguments }
   | { name: "serve"; options: ServeOptions };
 
@@ -48,10 +55,14 @@ export function parseCommand(args: readonly string[]): Command {
   if (values.has("help")) return { name: "help", of: name };
   expectPositionals(name, positionals);
   switch (name) {
+    case "compress-head":
+      return { name, options: compressHeadArguments(values, positionals) };
     case "generate":
       return { name, options: generateArguments(values) };
     case "inspect":
       return { name, options: { model: positionals[0], json: values.has("json"), ...contextOption(values) } };
+    case "rows":
+      return { name, options: rowsArguments(values, positionals) };
     case "score":
       return { name, options: scoreArguments(values) };
     case "serve":
@@ -129,7 +140,9 @@ function serveOptions(values: Values): ServeOptions {
     model: values.text("model"),
     host: values.text("host"),
     port: values.integer("port", 0, 65_535),
+    plans: namedPlanArguments(values),
     ...contextOption(values),
+    ...accessArguments(values),
   };
 }
 
@@ -140,7 +153,7 @@ function contextOption(values: Values): { contextLength?: number } {
 
 function expectPositionals(name: CommandName, positionals: readonly string[]): void {
   const { positionals: count, form } = COMMANDS[name];
-  if (positionals.length === count) return;
+  if (count === null || positionals.length === count) return;
   const got = positionals.length === 0 ? "nothing" : positionals.map((text) => `"${text}"`).join(" ");
   const expected = count === 0 ? "must have options only" : `must be "edgewise ${name} ${form}"`;
   throw new TypeError(`Arguments of ${name} ${expected}, got ${got}`);

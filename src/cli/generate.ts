@@ -9,7 +9,7 @@ import { breakerTokens } from "./dry-breakers.ts";
 import { statistics, summary } from "./generate-report.ts";
 import { readInput } from "./input.ts";
 import type { PlanArguments } from "./plan-arguments.ts";
-import { type OpenModel, openPlan, readPlanArgument } from "./plan-models.ts";
+import { needsText, type OpenModel, openPlan, readPlanArgument } from "./plan-models.ts";
 import type { SamplingArguments } from "./sampling-arguments.ts";
 
 export interface GenerateArguments
@@ -56,7 +56,9 @@ const RULE = `${"\u2500".repeat(40)}\n`;
 export async function generate(options: GenerateArguments, terminal: Terminal): Promise<void> {
   const { signal } = terminal;
   const plan = options.plan && (await readPlanArgument(options.plan));
-  if (plan !== undefined && options.explain) return terminal.out(`${explainPlan(plan)}\n`);
+  if (plan !== undefined && options.explain) {
+    return terminal.out(`${explainPlan(plan)}\n${needsText(plan)}\n`);
+  }
   const prompt = options.promptFile === undefined ? options.prompt : await readInput(options.promptFile);
   const pipeline = await readPipeline(options.pipelineFile);
   const prediction = options.predictionFile && (await readInput(options.predictionFile));

@@ -10,6 +10,7 @@ import { grouped } from "../errors.ts";
 import { isWeightType } from "../format/blocks.ts";
 import { ByteReader } from "../format/bytes.ts";
 import { type Gguf, readGguf, type TensorInfo } from "../format/gguf.ts";
+import { headTensorName } from "../model/head/stored-head.ts";
 import { kernelModules, openFile } from "../node.ts";
 import type { Terminal } from "./generate.ts";
 import type { Memory, Report, TypeTotal } from "./inspect-report.ts";
@@ -101,7 +102,8 @@ function typeTotals(tensors: readonly TensorInfo[]): Record<string, TypeTotal> {
   const totals: Record<string, TypeTotal> = {};
   for (const tensor of tensors) {
     const { type, bytes } = tensor;
-    totals[type] ??= { tensors: 0, parameters: 0, bytes: 0, supported: isWeightType(type) };
+    const supported = isWeightType(type) || headTensorName(tensor.name) !== null;
+    totals[type] ??= { tensors: 0, parameters: 0, bytes: 0, supported };
     totals[type].tensors += 1;
     totals[type].parameters += parametersOf(tensor);
     totals[type].bytes += bytes;

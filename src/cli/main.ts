@@ -7,8 +7,10 @@
 import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { type Command, parseCommand } from "./arguments.ts";
+import { compressHeadCommand } from "./compress-head.ts";
 import { generate, type Terminal } from "./generate.ts";
 import { inspect } from "./inspect.ts";
+import { rows } from "./rows.ts";
 import { score } from "./score.ts";
 import { serve } from "./serve.ts";
 import { helpText } from "./usage.ts";
@@ -58,10 +60,14 @@ async function main(args: readonly string[]): Promise<number> {
 
 async function run(command: Command, terminal: Terminal): Promise<void> {
   switch (command.name) {
+    case "compress-head":
+      return compressHeadCommand(command.options, terminal);
     case "generate":
       return generate(command.options, terminal);
     case "inspect":
       return inspect(command.options, terminal);
+    case "rows":
+      return rows(command.options, terminal);
     case "score":
       return score(command.options, terminal);
     case "serve":

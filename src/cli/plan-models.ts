@@ -2,10 +2,10 @@
 
 import { readPlanOrPreset } from "../decoding/fuse/read/read-preset.ts";
 import type { Plan } from "../decoding/fuse.ts";
-import { fuseModels } from "../engine/fused-model.ts";
+import { expectGiven, fuseWithGiven, type Given, needsOf, readGiven } from "../engine/fused-given.ts";
 import { type LoadOptions, loadModel, type Model } from "../node.ts";
 import { readInput } from "./input.ts";
-import type { PlanArguments } from "./plan-arguments.ts";
+import { type PlanArguments, planOfPreset } from "./plan-arguments.ts";
 
 /** A model with all that it holds open. */
 export interface OpenModel {
@@ -13,14 +13,37 @@ export interface OpenModel {
   close(): void;
 }
 
-/** @throws {TypeError | RangeError} If the file is no plan; the message names the file, and the path in the plan. */
-export async function readPlanArgument({ file, plan }: PlanArguments): Promise<Plan> {
+/** @throws {TypeError | RangeError} If a file is no plan; the message names the file, and the path in the plan. */
+export async function readPlanArgument({
+  file,
+  plan,
+  preset,
+}: Pick<PlanArguments, "file" | "plan" | "preset">): Promise<Plan> {
   if (plan !== undefined) return plan;
-  const json = await readInput(file!);
+  if (preset === undefined) return readJson(file!, readPlanOrPreset);
+  const options: Record<string, unknown> = { ...preset.options };
+  for (const [key, path] of preset.files) options[key] = await readJson(path, (json) => json);
+  return planOfPreset(preset.name, options);
+}
+
+/**
+ * What files give to a plan beside models. A file `.txt` is a text that a table is made of.
+ *
+ * @throws {TypeError | RangeError} If one is not what the plan needs, or one is missing; the message names it.
+ */
+export async function readPlanInputs(plan: Plan, files: PlanArguments["inputs"]): Promise<Given> {
+  const json: Record<string, unknown> = {};
+  for (const [name, file] of files) {
+    json[name] = file.endsWith(".txt")
+      ? { texts: [await readInput(file)] }
+      : await readJson(file, (value) => value);
+  }
   try {
-    return readPlanOrPreset(JSON.parse(json));
+    const given = readGiven(plan, json, "--input");
+    expectGiven(plan, given, "--input");
+    return given;
   } catch (error) {
-    if (error instanceof Error) error.message = `Cannot read "${file}": ${error.message}`;
+    if (error instanceof Error) error.message = error.message.replace(/^"--input\./, '"--input ');
     throw error;
   }
 }
@@ -28,15 +51,16 @@ export async function readPlanArgument({ file, plan }: PlanArguments): Promise<P
 /**
  * Loads the sources of a plan, a file that several of them name once, and fuses them.
  *
- * @throws {TypeError | RangeError} If a source has no file, or a file no source; before anything is loaded.
+ * @throws {TypeError | RangeError} If something that the plan needs has no file, or a file is of nothing it needs; before
+ *   anything is loaded.
  */
 export async function openPlan(
   plan: Plan,
-  { sources, prefixes }: PlanArguments,
+  { sources, prefixes, inputs }: PlanArguments,
   options: LoadOptions,
 ): Promise<OpenModel> {
-  const names = plan.sources.map((source) => (typeof source === "string" ? source : source.name));
-  expectSources(names, sources);
+  const given = await readPlanInputs(plan, inputs);
+  expectSources(plan, sources, given);
   const loaded = new Map<string, Model>();
   const close = () => {
     for (const model of loaded.values()) model.close();
@@ -46,23 +70,46 @@ export async function openPlan(
       if (!loaded.has(file)) loaded.set(file, await loadModel(file, options));
     }
     const models = Object.fromEntries(
-      names.map((name) => [name, { source: loaded.get(sources.get(name)!)!, prefix: prefixes.get(name) }]),
+      [...sources].map(([name, file]) => [name, { source: loaded.get(file)!, prefix: prefixes.get(name) }]),
     );
     const [first] = sources.keys();
-    const model = fuseModels(plan, models, { base: sources.has("base") ? "base" : first });
-    return { model, close };
+    const base = sources.has("base") ? "base" : first;
+    return { model: await fuseWithGiven(plan, models, given, { base }), close };
   } catch (error) {
     close();
     throw error;
   }
 }
 
-function expectSources(names: readonly string[], sources: ReadonlyMap<string, string>): void {
+/** What the plan needs, as options of the command. */
+export function needsText(plan: Plan): string {
+  const needs = needsOf(plan).map(({ name, kind, what, isMade }) => {
+    const option = `--${kind === "source" ? "source" : "input"} ${name}=FILE`;
+    return [option, isMade ? `${what}; made of the models' tokens, unless given` : what];
+  });
+  const width = Math.max(...needs.map(([option]) => option.length));
+  return ["needs", ...needs.map(([option, what]) => `  ${option.padEnd(width)}  ${what}`)].join("\n");
+}
+
+/** @throws {TypeError | RangeError} If a source has no file, or a file no source. */
+export function expectSources(plan: Plan, sources: ReadonlyMap<string, string>, { rows }: Given): void {
+  const names = plan.sources.map((source) => (typeof source === "string" ? source : source.name));
   const all = names.join(", ");
   const unknown = [...sources.keys()].find((name) => !names.includes(name));
   if (unknown !== undefined) throw new RangeError(`"--source" must be of ${all}, got "${unknown}"`);
-  const missing = names.find((name) => !sources.has(name));
+  const missing = names.find((name) => !sources.has(name) && !rows.has(name));
   if (missing !== undefined) {
     throw new TypeError(`"--source" must be given for each of ${all}, as in ${missing}=model.gguf`);
+  }
+  if (sources.size === 0) throw new TypeError(`"--source" must be given for one of ${all}: a model`);
+}
+
+async function readJson<T>(file: string, read: (json: unknown) => T): Promise<T> {
+  const text = await readInput(file);
+  try {
+    return read(JSON.parse(text));
+  } catch (error) {
+    if (error instanceof Error) error.message = `Cannot read "${file}": ${error.message}`;
+    throw error;
   }
 }

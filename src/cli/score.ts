@@ -3,6 +3,8 @@
  *
  *     text  →  tokens  →  chunks of the context  →  a row before each token, of one model or two  →  scores  →  means
  *
+ * Where the likelihood of one model is all that is asked for, there are no rows: the session tells it.
+ *
  * A chunk begins with BOS, where the model's texts do, else with the last token of the chunk before; so every token is
  * scored once, without BOS all but the first.
  */
@@ -32,6 +34,8 @@ export interface ScoreArguments {
 
 /** Tokens of one forward pass, whose rows are held together. */
 const PIECE = 16;
+/** Tokens of one call that makes no rows. */
+const LONG_PIECE = 128;
 
 const PROGRESS_MS = 2000;
 
@@ -76,14 +80,19 @@ async function scoreModels(
   const results = scores.map((request) => ({ ...request, aggregate: new Aggregate() }));
   const progress = progressTo(terminal, targets.length);
   let position = 0;
-  for await (const rows of rowsOf(models, chunks)) {
+  const add = (compute: (request: ScoreRequest) => number) => {
     terminal.signal.throwIfAborted();
-    const [row, other] = rows;
-    const input = { row, token: targets[position], ...(other && { reference: other }) };
-    for (const { name, options, aggregate } of results) {
-      aggregate.add(scoreOf(name, input, options).value, sizes[position]);
-    }
+    for (const result of results) result.aggregate.add(compute(result), sizes[position]);
     progress(++position);
+  };
+  const isNllAlone = reference === undefined && scores.every(({ name }) => name === "nll");
+  const nlls = isNllAlone ? nllsOf(judged, chunks) : null;
+  if (nlls !== null) for await (const nll of nlls) add(() => nll);
+  else {
+    for await (const [row, other] of rowsOf(models, chunks)) {
+      const input = { row, token: targets[position], ...(other && { reference: other }) };
+      add(({ name, options }) => scoreOf(name, input, options).value);
+    }
   }
   return scoreReport(
     {
@@ -137,6 +146,33 @@ async function* rowsOf(
     }
   } finally {
     for (const session of sessions) session.close();
+  }
+}
+
+/** The likelihood of each target, in order; null if sessions of the model cannot tell it without rows. */
+function nllsOf(model: Model, chunks: readonly Chunk[]): AsyncIterable<number> | null {
+  const session = model.open({ capacity: chunks[0].tokens.length });
+  const tell = session.nll?.bind(session);
+  if (tell !== undefined) return readNlls(session, tell, chunks);
+  session.close();
+  return null;
+}
+
+async function* readNlls(
+  session: Session,
+  tell: NonNullable<Session["nll"]>,
+  chunks: readonly Chunk[],
+): AsyncGenerator<number, void, void> {
+  try {
+    for (const { tokens, targets } of chunks) {
+      session.truncate(0);
+      for (let at = 0; at < tokens.length; at += LONG_PIECE) {
+        const end = at + LONG_PIECE;
+        yield* await tell(tokens.slice(at, end), targets.slice(at, end));
+      }
+    }
+  } finally {
+    session.close();
   }
 }
 

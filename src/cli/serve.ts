@@ -1,10 +1,12 @@
 /** `edgewise serve`: the edge worker on this machine, in workerd, as it runs when deployed. */
-import { open, readFile, realpath } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { basename, dirname, resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Miniflare, WorkerOptions } from "miniflare";
 import { expectInteger, UnsupportedError } from "../errors.ts";
+import { type AccessArguments, accessVariables, asServer } from "./serve-access.ts";
+import { namedPlans, type PlansArguments, servedFiles } from "./serve-plans.ts";
 
 export interface ServeOptions {
   /** Path of a GGUF. Default: the embedded model. */
@@ -15,14 +17,26 @@ export interface ServeOptions {
   host?: string;
   /** Positions to hold at most. Default: the model's own. */
   contextLength?: number;
+  /** Plans to serve as models; the first one answers requests that name no model, unless `model` is given. */
+  plans?: PlansArguments;
+  /** Who may use it, and how much of it. Default: everybody who reaches it, as much as there is. */
+  access?: AccessArguments;
+  /** Whether to print a line of JSON for each request. Default false. */
+  log?: boolean;
 }
 
 export interface Server {
   readonly url: URL;
   /** The name the model goes by in requests. */
   readonly model: string;
+  readonly wantsKey: boolean;
+  /** Whether others than this machine may use it, without a key. */
+  readonly isOpen: boolean;
   close(): Promise<void>;
 }
+
+/** What the worker calls its own model. */
+const EMBEDDED = "edgewise-stories-q8_0";
 
 /** As in `wrangler.toml`. */
 export const COMPATIBILITY = { date: "2026-04-01", flags: ["enable_request_signal"] };
@@ -34,9 +48,15 @@ export const COMPATIBILITY = { date: "2026-04-01", flags: ["enable_request_signa
  */
 export async function serve(options: ServeOptions = {}): Promise<void> {
   const server = await startServer(options);
+  if (server.isOpen) {
+    console.log(
+      "No API key is set, and not only this machine can connect: anyone may use it (see --api-key-file)",
+    );
+  }
   const body = JSON.stringify({ prompt: "Once upon a time", max_tokens: 60 });
   console.log(`${server.model} is served at ${server.url.origin}/v1 until Ctrl-C. Try:`);
-  console.log(`curl ${server.url.origin}/v1/completions -d '${body}'`);
+  const header = server.wantsKey ? ' -H "authorization: Bearer $API_KEY"' : "";
+  console.log(`curl ${server.url.origin}/v1/completions${header} -d '${body}'`);
   await new Promise<void>((stop) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       process.prependOnceListener(signal, () => {
@@ -64,23 +84,43 @@ export async function startServer(options: ServeOptions = {}): Promise<Server> {
   const { port = 8787, host = "127.0.0.1", contextLength } = options;
   expectInteger("port", port, 0, 65535);
   const model = options.model === undefined ? undefined : await findModel(options.model);
+  const sources = [...new Set(options.plans?.sources.values())];
+  for (const source of sources) await findModel(source);
+  const files = await servedFiles(
+    [...(options.model === undefined ? [] : [options.model]), ...sources],
+    [...(model === undefined ? [EMBEDDED] : []), ...(options.plans?.plans.keys() ?? [])],
+  );
+  const plans = options.plans && (await namedPlans(options.plans, (file) => files.names.get(file)!));
+  const [firstPlan] = Object.keys(plans ?? {});
+  const access = await accessVariables(options.access);
+  const own = asServer(access);
   await expectFree(port, host);
   const miniflare = await start(host, port, {
     modules: await bundle(),
     compatibilityDate: COMPATIBILITY.date,
     compatibilityFlags: COMPATIBILITY.flags,
     bindings: {
+      ...own.variables,
+      LOG: options.log ? "all" : "none",
       ...(contextLength !== undefined && { CONTEXT_LENGTH: contextLength }),
-      // Of a file of the user's, this machine sets the ceiling, up to what 32-bit Wasm can address.
-      ...(model && { MODEL: basename(model.file), MODEL_NAME: model.name, MAX_MEMORY_MIB: 4095 }),
+      ...(model !== undefined && { MODEL: files.keys[model], MODEL_NAME: model }),
+      MODEL_KEYS: files.keys,
+      ...(plans && { PLANS: JSON.parse(JSON.stringify(plans)) }),
+      ...(model === undefined && firstPlan !== undefined && { DEFAULT_MODEL: firstPlan }),
+      // Of files of the user's, this machine sets the ceiling, up to what 32-bit Wasm can address.
+      ...(files.folder !== undefined && { MAX_MEMORY_MIB: 4095 }),
     },
-    ...(model && { serviceBindings: { MODEL_FILES: { disk: { path: dirname(model.file) } } } }),
+    ...(files.folder !== undefined && {
+      serviceBindings: { MODEL_FILES: { disk: { path: files.folder } } },
+    }),
   });
   try {
     const url = await miniflare.ready;
     return {
       url: reachable(url, host),
-      model: await tryOut(miniflare, options.model),
+      model: await tryOut(miniflare, own.headers, options.model, Object.keys(plans ?? {})),
+      wantsKey: access.API_KEYS.length > 0,
+      isOpen: access.API_KEYS.length === 0 && !isLoopback(host),
       close: () => miniflare.dispose(),
     };
   } catch (error) {
@@ -89,8 +129,8 @@ export async function startServer(options: ServeOptions = {}): Promise<Server> {
   }
 }
 
-/** The name the user knows, and the file's real path: workerd does not follow links out of a folder. */
-async function findModel(path: string): Promise<{ name: string; file: string }> {
+/** The name of a model's file. @throws {RangeError} If there is none that could be one. */
+async function findModel(path: string): Promise<string> {
   const refuse = (reason: string) => new RangeError(`Cannot serve "${path}": ${reason}`);
   const file = await open(path).catch((error: NodeJS.ErrnoException) => {
     throw refuse(error.code === "ENOENT" ? "there is no such file" : error.message);
@@ -107,7 +147,7 @@ async function findModel(path: string): Promise<{ name: string; file: string }> 
   } finally {
     await file.close();
   }
-  return { name: basename(path).replace(/\.gguf$/i, ""), file: await realpath(path) };
+  return basename(path).replace(/\.gguf$/i, "");
 }
 
 /** workerd's own word on a taken port is a stack trace. */
@@ -177,15 +217,30 @@ async function needed<T>(load: () => Promise<T>, name: string): Promise<T> {
   }
 }
 
-/** One token, which loads the model. Returns the model's name. */
-async function tryOut(miniflare: Miniflare, path = "the embedded model"): Promise<string> {
-  const response = await miniflare.dispatchFetch("http://localhost/v1/completions", {
-    method: "POST",
-    body: JSON.stringify({ max_tokens: 1 }),
-  });
-  const answer = (await response.json()) as { model: string; error?: { message: string } };
-  if (answer.error) throw new RangeError(`Cannot serve ${path}: ${answer.error.message}`);
-  return answer.model;
+/** One token of each, which loads the models. Returns the name of the one that answers who names none. */
+async function tryOut(
+  miniflare: Miniflare,
+  headers: Readonly<Record<string, string>>,
+  path = "the embedded model",
+  plans: readonly string[] = [],
+): Promise<string> {
+  const names: string[] = [];
+  for (const name of [undefined, ...plans]) {
+    const response = await miniflare.dispatchFetch("http://localhost/v1/completions", {
+      method: "POST",
+      headers,
+      body: JSON.stringify({ model: name, max_tokens: 1 }),
+    });
+    const answer = (await response.json()) as { model: string; error?: { message: string } };
+    const what = name ?? (plans.length > 0 ? `plan ${plans[0]}` : path);
+    if (answer.error) throw new RangeError(`Cannot serve ${what}: ${answer.error.message}`);
+    names.push(answer.model);
+  }
+  return names[0];
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127\./.test(host);
 }
 
 /** An address to paste: a server that listens everywhere is reached at this machine's own. */

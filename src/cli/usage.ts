@@ -1,21 +1,32 @@
 /** The commands and their options: what `arguments.ts` accepts and what `--help` prints, from one table. */
+import { COMPRESS_HEAD_GROUPS } from "./compress-head-arguments.ts";
 import { GENERATE_GROUPS } from "./generate-usage.ts";
 import { CONTEXT, HELP, MODEL, type Option, type OptionGroup, type Options } from "./option.ts";
+import { PLAN_OPTIONS } from "./plan-arguments.ts";
+import { ROWS_GROUPS } from "./rows-usage.ts";
 import { SCORE_GROUPS } from "./score-usage.ts";
+import { ACCESS_GROUP } from "./serve-access.ts";
 
 export interface CommandUsage {
   readonly summary: string;
   /** What follows the command's name. */
   readonly form: string;
-  readonly positionals: number;
+  /** Null: the command reads them itself. */
+  readonly positionals: number | null;
   readonly groups: readonly OptionGroup[];
 }
 
-export const COMMAND_NAMES = ["generate", "inspect", "score", "serve"] as const;
+export const COMMAND_NAMES = ["compress-head", "generate", "inspect", "rows", "score", "serve"] as const;
 
 export type CommandName = (typeof COMMAND_NAMES)[number];
 
 export const COMMANDS: Readonly<Record<CommandName, CommandUsage>> = {
+  "compress-head": {
+    summary: "add a head to a model that takes a fraction of the time",
+    form: "FILE -o FILE --method vq",
+    positionals: 1,
+    groups: COMPRESS_HEAD_GROUPS,
+  },
   generate: {
     summary: "continue a text",
     form: '[-m FILE] -p "Once upon a time"',
@@ -35,6 +46,12 @@ export const COMMANDS: Readonly<Record<CommandName, CommandUsage>> = {
         },
       },
     ],
+  },
+  rows: {
+    summary: "look into files of encoded logits, convert them, make them from a text",
+    form: "inspect FILE | convert IN OUT -e int8 | dump [MODEL] --text TEXT -o OUT",
+    positionals: null,
+    groups: ROWS_GROUPS,
   },
   score: {
     summary: "say how likely a text is to a model, or how far two models are apart on it",
@@ -56,10 +73,17 @@ export const COMMANDS: Readonly<Record<CommandName, CommandUsage>> = {
             value: "ADDRESS",
             help: "where to listen (default: 127.0.0.1, this machine only)",
           },
+          ...PLAN_OPTIONS,
+          plan: {
+            kind: "texts",
+            value: "NAME=PLAN",
+            help: "serve several models, fused by a plan, under a name: a JSON file, or preset:NAME with options",
+          },
           context: CONTEXT,
           help: HELP,
         },
       },
+      ACCESS_GROUP,
     ],
   },
 };

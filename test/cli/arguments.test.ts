@@ -150,10 +150,10 @@ describe("parseCommand", () => {
   });
 
   it.each([
-    ["", 'A command must be one of generate, inspect, score, serve, got ""; see edgewise --help'],
+    ["", 'A command must be one of compress-head, generate, inspect, rows, score, serve, got ""; see edgewise --help'],
     [
       "toString",
-      'A command must be one of generate, inspect, score, serve, got "toString"; see edgewise --help',
+      'A command must be one of compress-head, generate, inspect, rows, score, serve, got "toString"; see edgewise --help',
     ],
     ["generate --toString", 'Option "--toString" is unknown; see edgewise generate --help'],
     ["generate -x", 'Option "-x" is unknown; see edgewise generate --help'],

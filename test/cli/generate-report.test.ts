@@ -29,6 +29,7 @@ const suffix: SpeculationSummary = {
 function result(fields: Partial<GenerateResult> = {}): GenerateResult {
   return {
     promptTokens: [0, 1],
+    cachedTokens: 0,
     tokens: [2, 1],
     text: "ab",
     finishReason: "length",

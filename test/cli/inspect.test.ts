@@ -131,7 +131,7 @@ describe("inspectModel", () => {
       shape: { layers: 64 },
       context_length: 9999,
       runs: false,
-      reason: 'Cannot run architecture "mamba": supported are llama, qwen2, qwen3',
+      reason: 'Cannot run architecture "mamba": supported are llama, qwen2, qwen3, gemma3',
     });
   });
 

@@ -1,4 +1,5 @@
 /** `edgewise generate --plan`: fused models on the command line, within this process. */
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,12 +8,15 @@ import { type Command, parseCommand } from "../../src/cli/arguments.ts";
 import { auditSummary } from "../../src/cli/audit-report.ts";
 import { generate } from "../../src/cli/generate.ts";
 import { explainPlan, fusePreset, type Plan, planFingerprint } from "../../src/decoding/fuse.ts";
+import { conceptRow, transitionGraph } from "../../src/engine/fused-concept.ts";
 import { fuseModels } from "../../src/engine/fused-model.ts";
 import { type GenerateOptions, type GenerateResult, loadModel, type Model } from "../../src/node.ts";
 import { ROOT } from "./edgewise.ts";
 
 const Q8 = join(ROOT, "models/edgewise-stories-q8_0.gguf");
 const Q4 = join(ROOT, "models/edgewise-stories-q4_0.gguf");
+const OTHER = join(ROOT, "../shared/models/stories3M-q8_0.gguf");
+if (!existsSync(OTHER)) console.log("skipped: ../shared/models has no model of another vocabulary");
 const PROMPT = "Once upon a time there was a dog";
 const LINE = ["-p", PROMPT, "-n", "24", "--seed", "3", "--preset", "edgewise"];
 
@@ -142,7 +146,8 @@ describe("generate with a plan", () => {
       "--source",
       "expert=nowhere.gguf",
     ]);
-    expect([out, error]).toEqual([`${explainPlan(fusePreset("contrastive"))}\n`, ""]);
+    const needs = "needs\n  --source expert=FILE   a model\n  --source amateur=FILE  a model\n";
+    expect([out, error]).toEqual([`${explainPlan(fusePreset("contrastive"))}\n${needs}`, ""]);
   });
 
   it("audits", async () => {
@@ -171,6 +176,157 @@ describe("generate with a plan", () => {
     ],
   ])("refuses %s", async (_, args, message) => {
     await expect(run([...(await args()), "-p", "a"])).rejects.toThrow(message);
+  });
+});
+
+describe("what a plan needs beside models", () => {
+  const concept = { positive: ["The dragon was scary"], negative: ["The sun was bright"] };
+  const base = ["--source", `base=${Q8}`];
+
+  it("is given by --input: numbers, tables, rows, and texts to make them of", async () => {
+    const routing = await file("routing.json", [0, 1]);
+    const experts = ["expert1", "expert2", "router"].flatMap((name, i) => [
+      "--source",
+      `${name}=${i === 0 ? Q8 : Q4}`,
+    ]);
+    const routed = await json(
+      ...LINE,
+      "--plan",
+      "preset:fusion-route",
+      ...experts,
+      "--input",
+      `routing=${routing}`,
+    );
+    const route = fuseModels(
+      fusePreset("fusion-route"),
+      { expert1: large, expert2: small, router: small },
+      { inputs: { routing: [0, 1] } },
+    );
+    expect(routed.tokens).toEqual((await textOf(route, {})).tokens);
+
+    const row = await conceptRow(large, concept);
+    const steer = await json(
+      ...LINE,
+      "--plan",
+      "preset:steer:strength=0.7",
+      ...base,
+      "--input",
+      `concept=${await file("concept.json", concept)}`,
+    );
+    const steered = fuseModels(fusePreset("steer", { strength: 0.7 }), { base: large, concept: row });
+    expect(steer.tokens).toEqual((await textOf(steered, {})).tokens);
+
+    const corpus = "Once upon a time there was a dog who liked the king. ".repeat(30);
+    const grad = await json(
+      ...LINE,
+      "--plan",
+      "preset:grad:alpha=3",
+      ...base,
+      "--input",
+      `graph=${await file("corpus.txt", corpus)}`,
+    );
+    const graph = await transitionGraph(large, [corpus]);
+    const graphed = fuseModels(fusePreset("grad", { alpha: 3 }), { base: large }, { tables: { graph } });
+    expect(grad.tokens).toEqual((await textOf(graphed, {})).tokens);
+  });
+
+  it("is options of a preset, as JSON or from files", async () => {
+    const sources = ["--source", `x=${Q8}`, "--source", `y=${Q4}`];
+    const plan = 'preset:mixture:sources=["x","y"],weights=[0.25,0.75]';
+    const { tokens } = await json(...LINE, "--plan", plan, ...sources);
+    const model = fuseModels(fusePreset("mixture", { sources: ["x", "y"], weights: [0.25, 0.75] }), {
+      x: large,
+      y: small,
+    });
+    expect(tokens).toEqual((await textOf(model, {})).tokens);
+    const weights = await file("weights.json", [0.25, 0.75]);
+    const again = `preset:mixture:sources=["x","y"],weights=@${weights}`;
+    expect((await json(...LINE, "--plan", again, ...sources)).tokens).toEqual(tokens);
+    const counts = Array.from({ length: large.vocab }, (_, id) => 1 + (id % 5));
+    const prior = `preset:logit-adjustment:tau=0.5,counts=@${await file("counts.json", counts)}`;
+    const adjusted = fuseModels(fusePreset("logit-adjustment", { tau: 0.5, counts }), { base: large });
+    expect((await json(...LINE, "--plan", prior, ...base)).tokens).toEqual(
+      (await textOf(adjusted, {})).tokens,
+    );
+  });
+
+  it("is told by --explain", async () => {
+    const needs = async (plan: string) =>
+      (await run(["--plan", plan, "--explain"])).out.split("\nneeds\n")[1].split("\n");
+    expect(await needs("preset:grad")).toEqual([
+      "  --source base=FILE  a model",
+      '  --input graph=FILE  a table of the kind "graph"',
+      "",
+    ]);
+    expect(await needs("preset:fusion-route")).toContain("  --input routing=FILE   2 numbers");
+    expect(await needs("preset:gac")).toContain(
+      '  --input a=FILE   a table of the kind "projection"; made of the models\' tokens, unless given',
+    );
+  });
+
+  it("is not needed to fuse models of different vocabularies", async () => {
+    if (!existsSync(OTHER)) return;
+    const other = await loadModel(OTHER);
+    for (const preset of ["unite", "gac", "eva"] as const) {
+      const sources = ["--source", `a=${Q8}`, "--source", `b=${OTHER}`];
+      const got = await json(...LINE, "--plan", `preset:${preset}`, ...sources);
+      const model = fuseModels(fusePreset(preset), { a: large, b: other });
+      const { tokens, text } = await textOf(model, {});
+      expect([got.tokens, got.text]).toEqual([tokens, text]);
+    }
+    other.close();
+  });
+
+  it.each<[string, () => Promise<string[]>, string]>([
+    [
+      "a missing input",
+      async () => ["--plan", "preset:grad", ...base],
+      '"--input graph" must be given: a table of the kind "graph"',
+    ],
+    [
+      "one that is not of the plan",
+      async () => ["--plan", "preset:min-p", ...base, "--input", `x=${await file("x.json", [1])}`],
+      '"--input" must be of base, got "x"',
+    ],
+    [
+      "one that does not fit",
+      async () => [
+        "--plan",
+        "preset:grad",
+        ...base,
+        "--input",
+        `graph=${await file("bad-graph.json", { kind: "graph", ids: [1], values: [] })}`,
+      ],
+      '"--input graph.values" must have 1 numbers',
+    ],
+    [
+      "one that is no JSON",
+      async () => ["--plan", "preset:grad", ...base, "--input", `graph=${await file("half.json", "{")}`],
+      'half.json": ',
+    ],
+    [
+      "an option that is no JSON",
+      async () => ["--plan", 'preset:mixture:sources=["a"', ...base],
+      '"--plan" must have JSON in the option sources',
+    ],
+    [
+      "an option whose file is wrong",
+      async () => ["--plan", `preset:mixture:weights=@${await file("w.json", [1])}`, ...base],
+      '"--plan preset:mixture options.weights" must have 2 numbers',
+    ],
+    [
+      "a source that is given twice",
+      async () => ["--plan", "preset:min-p", ...base, "--input", "base=row.json"],
+      '"--input base=" must be left out beside "--source base="',
+    ],
+    [
+      "an input without a plan",
+      async () => ["--input", "base=row.json"],
+      '"--input" needs "--plan" beside it',
+    ],
+  ])("refuses %s", async (_, args, message) => {
+    const argv = await args();
+    await expect((async () => run([...argv, "-p", "a"]))()).rejects.toThrow(message);
   });
 });
 

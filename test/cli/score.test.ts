@@ -96,6 +96,14 @@ describe("score", () => {
     expect([model, fingerprint]).toEqual([large.name, large.fingerprint]);
   });
 
+  it("gives the same likelihood with rows and without, to the last digit", async () => {
+    for (const context of ["256", "7"]) {
+      const alone = await report("--context", context);
+      const beside = await report("--context", context, "--scores", "entropy,nll");
+      expect(alone.scores.nll).toEqual(beside.scores.nll);
+    }
+  });
+
   it("compares two models row by row", async () => {
     const { scores, against } = await report("--against", Q4, "--scores", "kl,total-variation,nll");
     const [ours, theirs] = [await laws(large, 256), await laws(small, 256)];
