@@ -21,6 +21,7 @@ const BENCHES = [
   "sample",
   "fuse",
   "fusion-nll",
+  "wire",
   "speculation",
   "load",
   "start",
