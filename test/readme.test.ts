@@ -1,12 +1,12 @@
 /**
- * The README's snippets do what it says. Languages: `ts` and `sh` are run, in the root; `sh server` with the service at
+ * The snippets of the README and of docs/ do what they say. Languages: `ts` and `sh` are run, in the root; `sh server` with the service at
  * the address it names; `ts no-run` is type-checked only, `sh no-run` parsed only; `json` is a plan. The built package is what they get.
  */
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { transform } from "esbuild";
@@ -19,18 +19,22 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const ADDRESS = "http://127.0.0.1:8787";
 
 interface Snippet {
-  /** As `line 12`. */
+  /** As `README.md:12`. */
   title: string;
   language: string;
   code: string;
 }
 
-const readme = readFileSync(join(ROOT, "README.md"), "utf8");
-const snippets: Snippet[] = [...readme.matchAll(/^```([a-z -]*)\n(.*?)^```$/gms)].map((match) => ({
-  title: `line ${readme.slice(0, match.index).split("\n").length}`,
-  language: match[1],
-  code: match[2],
-}));
+const PAGES = ["README.md", ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`)];
+const pages = PAGES.map((name) => ({ name, text: readFileSync(join(ROOT, name), "utf8") }));
+const readme = pages.map(({ text }) => text).join("\n");
+const snippets: Snippet[] = pages.flatMap(({ name, text }) =>
+  [...text.matchAll(/^```([a-z -]*)\n(.*?)^```$/gms)].map((match) => ({
+    title: `${name}:${text.slice(0, match.index).split("\n").length}`,
+    language: match[1],
+    code: match[2],
+  })),
+);
 const of = (...languages: string[]) => snippets.filter(({ language }) => languages.includes(language));
 
 const built = existsSync(join(ROOT, "dist/cli/main.js"));
@@ -64,6 +68,29 @@ describe("README", () => {
       expect(existsSync(join(ROOT, folder)), folder).toBe(true);
     for (const [, folder] of layout.matchAll(/^ {2}(\w+)\//gm)) {
       expect(existsSync(join(ROOT, "src", folder)), folder).toBe(true);
+    }
+  });
+
+  it("links to pages and headings that exist", () => {
+    const links = pages.flatMap(({ name, text }) =>
+      [...text.matchAll(/\]\(([^):]+?)(?:#([\w-]+))?\)/g)].map(([, path, heading]) => ({
+        name,
+        path,
+        heading,
+      })),
+    );
+    expect(links.length).toBeGreaterThan(4);
+    for (const { name, path, heading } of links) {
+      const target = join(ROOT, dirname(name), path);
+      expect(existsSync(target), `${path} in ${name}`).toBe(true);
+      if (heading === undefined) continue;
+      const headings = [...readFileSync(target, "utf8").matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+        title
+          .toLowerCase()
+          .replace(/[^\w -]/g, "")
+          .replaceAll(" ", "-"),
+      );
+      expect(headings, `${path}#${heading} in ${name}`).toContain(heading);
     }
   });
 
