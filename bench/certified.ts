@@ -1,7 +1,7 @@
 /**
  * Is a certified head ever wrong, how many rows does it make exactly, and how often do product codes have the best token?
  *
- *   node --import ./bench/register.mjs bench/certified.ts [--steps 100000] [--models a.gguf,b.gguf] [--quick]
+ *   node --import ./bench/register.mjs bench/certified.ts [--steps 100000] [--models a.gguf,b.gguf] [--quick] [--json]
  *
  * A step is a question about a state: the best token, the ten best with their logits, or a draw at some temperature. Its
  * answer is compared with that of the dense head, which makes the whole row. Half of the steps are on models, with states
@@ -32,6 +32,7 @@ const { values: options } = parseArgs({
     steps: { type: "string", default: "100000" },
     models: { type: "string", default: "models/edgewise-stories-q8_0.gguf" },
     quick: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
   },
 });
 const steps = options.quick ? 2000 : Number(options.steps);
@@ -90,9 +91,12 @@ for (const [name, make] of Object.entries(madeUp())) {
   });
   compare(name, backend, certified, new DenseHead(backend, dense), states);
 }
-printTable(table);
-console.log(`${grouped(total)} steps, 0 different`);
-printTable(agreement);
+if (options.json) console.log(JSON.stringify({ steps: total, different: 0, table, agreement }));
+else {
+  printTable(table);
+  console.log(`${grouped(total)} steps, 0 different`);
+  printTable(agreement);
+}
 
 /** Asks both heads everything about each state. @throws {RangeError} On the first difference. */
 function compare(

@@ -16,6 +16,9 @@ import { RUNTIMES } from "../test/runtimes/install.ts";
 
 const BENCHES = [
   "head",
+  "compressed-head",
+  "screen",
+  "certified",
   "decode",
   "prefill",
   "sample",

@@ -31,6 +31,7 @@ const embedded = new URL("../models/edgewise-stories-q8_0.gguf", import.meta.url
 const models: readonly (readonly [string, string, number, string | URL])[] = [
   ["embedded", "edgewise-stories Q8_0", 400, embedded],
   ["135M Q8_0", SHAPE, 160, await llama135m("Q8_0")],
+  ["135M Q4_0", SHAPE, 160, await llama135m("Q4_0")],
 ];
 for (const [name, shape, tokens, path] of models) {
   const model =

@@ -139,8 +139,8 @@ export function product_scan(
 }
 
 const STREAMS: usize = 16;
-/** Pairs of sub-vectors of a tile before it is the next one's turn: 256 bytes. */
-const SEGMENT: usize = 16;
+/** Pairs of sub-vectors of a tile before it is the next one's turn: 512 bytes. */
+const SEGMENT: usize = 32;
 
 /** Of each stream two vectors of u16, modulo 2^16: sums of all bytes with their neighbours' 256-fold, sums of odd bytes. */
 const SUMS: usize = memory.data(512, 16);

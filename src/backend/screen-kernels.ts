@@ -65,6 +65,8 @@ export interface ScreenKernels {
    * @returns (tiles.length, 4)
    */
   tileRows(x: Floats, weights: Matrix, tiles: Uint32Array): Float32Array;
+  /** Puts what `tileRows` gave for these tiles to their places in a row with room for whole tiles. */
+  putTiles(row: Floats, tiles: Uint32Array, logits: Float32Array): void;
   /** row[i] += error[i] · scale + slack, for `vocab` values. Rounds as it likes, by at most 2^-22 of what it adds up. */
   raise(row: Floats, error: Floats, vocab: number, scale: number, slack: number): void;
   /** Tokens with row[i] ≥ bar, ascending; null if they are more than `most`. */
@@ -97,6 +99,24 @@ export function productCodeAt(token: number, pair: number, pairs: number): numbe
   const inTile = token % PRODUCT_TILE;
   const place = inTile < 8 ? 2 * inTile : 2 * (inTile - 8) + 1;
   return (Math.floor(token / PRODUCT_TILE) * pairs + pair) * PRODUCT_TILE + place;
+}
+
+/** The tiles that tokens are in, ascending, each once. */
+export function tilesOf(tokens: Uint32Array): Uint32Array {
+  const tiles = tokens.map((token) => Math.floor(token / TILE_ROWS)).sort();
+  let count = 0;
+  for (let i = 0; i < tiles.length; i++) {
+    if (i === 0 || tiles[i] !== tiles[i - 1]) tiles[count++] = tiles[i];
+  }
+  return tiles.subarray(0, count);
+}
+
+/** Results of `tileRows` to their places in a row. */
+export function placeTiles(row: Float32Array, tiles: Uint32Array, logits: Float32Array): void {
+  for (let i = 0; i < tiles.length; i++) {
+    const to = tiles[i] * TILE_ROWS;
+    for (let j = 0; j < TILE_ROWS; j++) row[to + j] = logits[i * TILE_ROWS + j];
+  }
 }
 
 /** @throws {RangeError} If the lengths do not belong together. */

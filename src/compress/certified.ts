@@ -11,7 +11,7 @@
 import { UnsupportedError } from "../errors.ts";
 import { decodeWeights } from "../format/blocks.ts";
 import { f16ToNumber, numberToF16 } from "../format/half.ts";
-import { CERTIFIED_TYPES } from "../model/head/certified-format.ts";
+import { expectType } from "../model/head/certified-format.ts";
 import type { CompressMethod } from "./method.ts";
 
 const BLOCK = 32;
@@ -28,10 +28,7 @@ export const certifiedMethod: CompressMethod = {
 
   async build({ head, onProgress }) {
     const { vocab, hidden, type } = head;
-    if (type === "Q4_0" || !CERTIFIED_TYPES.some((one) => one === type)) {
-      const types = CERTIFIED_TYPES.filter((one) => one !== "Q4_0").join(", ");
-      throw new UnsupportedError(`Cannot certify a head of type ${type}: supported are ${types}`);
-    }
+    expectType("a head", type);
     if (hidden % BLOCK !== 0) {
       throw new UnsupportedError(
         `Cannot certify a head of ${hidden} columns: they are no multiple of ${BLOCK}`,

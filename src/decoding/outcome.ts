@@ -9,6 +9,7 @@ import type { LawKernels } from "../backend/law-kernels.ts";
 import type { RowMath } from "../backend/row-math.ts";
 import { log } from "../math.ts";
 import type { Draft, Row } from "./draft.ts";
+import type { FindBest } from "./pipeline/shortlist.ts";
 import {
   type Choice,
   type Distribution,
@@ -28,6 +29,8 @@ export interface DraftRows {
   readonly count: number;
   readonly vocab: number;
   row(index: number): Row;
+  /** Rows are made when they are first asked for, and `top` does without them. */
+  readonly isLazy?: boolean;
   top?(index: number, count: number): { ids: Uint32Array; logits: Float32Array };
   law?(index: number): LawKernels;
 }
@@ -117,9 +120,22 @@ function pathOf({ accepted, stats }: Verdict, emitted: number): Pick<Outcome, "a
 
 function rowAt(rows: DraftRows, index: number): LogitsRow {
   const { top } = rows;
+  if (rows.isLazy && top) return lazyRow(rows, index, (count) => top.call(rows, index, count));
   // The row last: a view of it.
   const kernels = top && { best: (count: number) => top.call(rows, index, count), law: rows.law?.(index) };
   return { kernels, values: rows.row(index) };
+}
+
+function lazyRow(rows: DraftRows, index: number, best: FindBest): LogitsRow {
+  return {
+    spared: { vocab: rows.vocab, best },
+    get kernels() {
+      return { best, law: rows.law?.(index) };
+    },
+    get values() {
+      return rows.row(index);
+    },
+  };
 }
 
 /** The laws that the target's rows stand for, each made when it is first asked for. */

@@ -28,7 +28,7 @@ import {
 import { Occurrences } from "./pipeline/history.ts";
 import { type Planned, planOf } from "./pipeline/plan.ts";
 import { race } from "./pipeline/race.ts";
-import { type SamplingKernels, Shortlist } from "./pipeline/shortlist.ts";
+import { type FindBest, type SamplingKernels, Shortlist } from "./pipeline/shortlist.ts";
 import type { Place } from "./pipeline/step.ts";
 import { kindOf, readSteps, type Step } from "./pipeline/steps.ts";
 
@@ -147,7 +147,25 @@ export class Pipeline {
    */
   sample(row: Row | EncodedRow, context: SamplingContext, top = 0): Choice {
     expectInteger("top", top, 0, 2 ** 31 - 1);
-    const candidates = this.#run(logitsOf(row), context, top);
+    return this.#choose(this.#run(logitsOf(row), context, top), context, top);
+  }
+
+  /**
+   * As `sample`, without the row: for pipelines that begin by keeping some of the best tokens, whatever the others are.
+   *
+   * @param best Tells the best of the row, (vocab).
+   * @returns null if the row is needed.
+   */
+  sampleBest(best: FindBest, vocab: number, context: SamplingContext, top = 0): Choice | null {
+    expectInteger("top", top, 0, 2 ** 31 - 1);
+    if (this.#candidates.vocab !== vocab) this.#candidates = new Candidates(vocab);
+    const candidates = this.#candidates;
+    if (context.bitmask !== undefined || !this.#shortlist.loadFew(candidates, best)) return null;
+    this.#apply(0, this.#place({ length: vocab }, context), this.#memory(context));
+    return candidates.count === 0 ? null : this.#choose(candidates, context, top);
+  }
+
+  #choose(candidates: Candidates, context: SamplingContext, top: number): Choice {
     const { ids, count } = candidates;
     const weights = candidates.weights();
     const total = candidates.total();
@@ -203,7 +221,7 @@ export class Pipeline {
     return { memory };
   }
 
-  #place(row: Row, context: SamplingContext): Place {
+  #place(row: { readonly length: number }, context: SamplingContext): Place {
     const { history, bitmask } = context;
     const promptLength = expectInteger("promptLength", context.promptLength, 0, history.length);
     const position = expectInteger("position", positionOf(context), 0, 2 ** 32 - 1);

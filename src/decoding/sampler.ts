@@ -7,6 +7,7 @@
  */
 import { type Constraint, maskAfter } from "./constraint.ts";
 import type { Row } from "./draft.ts";
+import type { FindBest } from "./pipeline/shortlist.ts";
 import type {
   Choice,
   Distribution,
@@ -20,6 +21,8 @@ import type {
 export interface LogitsRow {
   readonly values: Row;
   readonly kernels?: SamplingKernels;
+  /** Tells the best tokens without the values, which are made when they are looked at. */
+  readonly spared?: { readonly vocab: number; readonly best: FindBest };
 }
 
 export interface SamplerSettings {
@@ -64,6 +67,13 @@ export class Sampler {
    * @throws {RangeError} If the pipeline, or the grammar, leaves nothing of the row.
    */
   choose(row: LogitsRow, path: readonly number[] = [], state = this.#state): Choice {
+    const { spared } = row;
+    const few =
+      spared &&
+      this.#at(path, {}, state, (context) =>
+        this.pipeline.sampleBest(spared.best, spared.vocab, context, this.top),
+      );
+    if (few) return few;
     return this.#at(path, row, state, (context) => this.pipeline.sample(row.values, context, this.top));
   }
 
@@ -84,7 +94,7 @@ export class Sampler {
 
   #at<T>(
     path: readonly number[],
-    row: LogitsRow,
+    row: Pick<LogitsRow, "kernels">,
     state: PipelineState,
     use: (context: SamplingContext) => T,
   ): T {

@@ -1,8 +1,9 @@
 import type { Backend, Floats, KvCache } from "../backend/backend.ts";
 import { stride } from "../backend/backend.ts";
 import { expectInteger, MemoryError } from "../errors.ts";
-import type { Llama, Part } from "../model/llama.ts";
+import { CHUNK, type Llama, type Part } from "../model/llama.ts";
 import { type Ahead, AheadStates } from "./ahead.ts";
+import { lazyRows } from "./lazy-rows.ts";
 import {
   type CheckedCall,
   checkCall,
@@ -40,6 +41,8 @@ export class LocalSession implements Session {
   #waiting: KvCache | null = null;
   #last: LastCall | null = null;
   readonly #states: AheadStates;
+  /** Of the last columns of a call whose row is not made yet, (CHUNK, D). */
+  #lastStates: Floats | null = null;
   /** Rows are of one call and are gone with the next. */
   #calls = 0;
 
@@ -82,7 +85,8 @@ export class LocalSession implements Session {
   }
 
   async forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<Rows> {
-    const work = this.prepare(this.check(tokens, rows, parents));
+    const call = this.check(tokens, rows, parents);
+    const work = this.prepare(call, call.rows === 1 && call.tree === null && this.model.answers !== null);
     compute(this.model, [work]);
     return await work.finish();
   }
@@ -93,8 +97,13 @@ export class LocalSession implements Session {
     return checkCall(this, this.model.vocab, this.#last, { tokens, rows, parents });
   }
 
-  /** Takes the memory for a checked call. @throws {MemoryError} If it is not there; no token is lost then. */
-  prepare({ tokens, rows, tree }: CheckedCall): Work {
+  /**
+   * Takes the memory for a checked call.
+   *
+   * @param isLazy The one row is made when it is asked for, of the state that is kept instead.
+   * @throws {MemoryError} If it is not there; no token is lost then.
+   */
+  prepare({ tokens, rows, tree }: CheckedCall, isLazy = false): Work {
     // The layers of these were run ahead. One token at least is left: a pass has columns.
     const known = tree === null ? this.#states.matching(tokens, tokens.length - 1) : 0;
     const columns = tokens.length - known;
@@ -103,6 +112,7 @@ export class LocalSession implements Session {
     const waiting = this.#relieved(() => {
       this.#makeRoom(rows);
       this.#backend.claimKv(this.#cache, start, columns);
+      if (isLazy) this.#lastStates ??= this.#backend.floats(CHUNK * this.model.config.hidden);
       return tree && this.#waitingRoom(tree.slots);
     });
     this.#states.keep(known);
@@ -110,9 +120,22 @@ export class LocalSession implements Session {
     const knownRows = rows - freshRows;
     const path: number[] = [];
     const size = stride(this.model.vocab);
+    const { hidden } = this.model.config;
+    let kept = 0;
     return {
       columns,
       part: (from, to) => {
+        if (isLazy) {
+          kept = to - from;
+          return {
+            cache: this.#cache,
+            tokens: tokens.slice(known + from, known + to),
+            runs: [{ columns: kept, position: start + from }],
+            rows: 0,
+            out: this.#backend.slice(this.#rows, 0, 0),
+            states: this.#backend.slice(this.#lastStates!, 0, kept * hidden),
+          };
+        }
         const firstRow = columns - freshRows;
         const wanted = Math.max(0, to - Math.max(from, firstRow));
         const withKnown = from === 0 && knownRows > 0;
@@ -130,11 +153,15 @@ export class LocalSession implements Session {
           ...(withKnown && { known: this.#states.states(known - knownRows, knownRows) }),
         };
       },
-      finish: () => {
+      finish: async () => {
         this.#last = { start: this.#length, tree };
         this.#length += tokens.length;
         this.#states.keep(0);
-        return this.#read(rows);
+        const made = this.#read(rows);
+        if (!isLazy) return made;
+        const state = this.#backend.slice(this.#lastStates!, (kept - 1) * hidden, hidden);
+        const answers = this.model.answers!;
+        return lazyRows(await made, answers, state, () => answers.rows(state, 1, this.#rows));
       },
     };
   }
@@ -175,6 +202,7 @@ export class LocalSession implements Session {
     this.#backend.free(this.#cache);
     if (this.#waiting !== null) this.#backend.free(this.#waiting);
     this.#backend.free(this.#rows);
+    if (this.#lastStates !== null) this.#backend.free(this.#lastStates);
     this.#states.free();
   }
 

@@ -19,6 +19,8 @@ import type { FuseAudit } from "../decoding/fuse.ts";
  * `truncate` and `fork` of this one, do not matter. Everything here throws a TypeError afterwards.
  */
 export interface Rows {
+  /** Rows are made when they are first asked for, and `argmax` and `top` do without them. */
+  readonly isLazy?: boolean;
   readonly count: number;
   readonly vocab: number;
   /**

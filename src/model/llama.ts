@@ -18,6 +18,7 @@
 import { type Backend, type Floats, type KvCache, stride } from "../backend/backend.ts";
 import type { LlamaConfig } from "./config.ts";
 import type { DraftHead } from "./draft-head.ts";
+import { CertifiedHead } from "./head/certified-head.ts";
 import { openDraft } from "./head/head-draft.ts";
 import { Likelihood } from "./likelihood.ts";
 import { OutputHead } from "./output-head.ts";
@@ -163,7 +164,13 @@ export class Llama {
 
   /** Whether a matrix makes the rows, so that likelihoods need none. */
   get hasLikelihood(): boolean {
-    return this.#weights.storedHeads.model === null;
+    return this.#weights.storedHeads.model === null || this.answers !== null;
+  }
+
+  /** Tells of a state what its row would tell, bit for bit, without making it; null: nobody does. */
+  get answers(): CertifiedHead | null {
+    const { model } = this.#weights.storedHeads;
+    return model instanceof CertifiedHead ? model : null;
   }
 
   /** To be closed by the caller. @throws {MemoryError} If there is no room for a tile of logits. */

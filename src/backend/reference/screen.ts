@@ -9,6 +9,7 @@ import {
   PRODUCT_WORDS,
   type ProductCodes,
   type ProductTables,
+  placeTiles,
   productCodeAt,
   productShape,
   type RaceBar,
@@ -37,6 +38,10 @@ export function createReferenceScreenKernels(memory: Memory): ScreenKernels {
         matmul(out.subarray(i * TILE_ROWS), rows, valuesOf(x, "x", held.cols), 1);
       }
       return out;
+    },
+
+    putTiles(row, tiles, logits) {
+      placeTiles(valuesOf(row, "row"), tiles, logits);
     },
 
     raise(row, error, vocab, scale, slack) {

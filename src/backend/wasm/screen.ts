@@ -6,6 +6,7 @@ import {
   PRODUCT_WORDS,
   type ProductCodes,
   type ProductTables,
+  placeTiles,
   productShape,
   type RaceBar,
   type ScreenKernels,
@@ -66,6 +67,10 @@ export class WasmScreenKernels implements ScreenKernels {
       logits.set(new Float32Array(kernels.memory.buffer, out, rows), first * TILE_ROWS);
     }
     return logits;
+  }
+
+  putTiles(row: Floats, tiles: Uint32Array, logits: Float32Array): void {
+    placeTiles(new Float32Array(this.#kernels.memory.buffer, addressOf(row), row.length), tiles, logits);
   }
 
   raise(row: Floats, error: Floats, vocab: number, scale: number, slack: number): void {

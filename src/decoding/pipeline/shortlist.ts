@@ -105,6 +105,23 @@ export class Shortlist {
     return 0;
   }
 
+  /**
+   * Loads the best tokens, if the plan begins by keeping a number of them, and only then. There must be no mask.
+   *
+   * @returns Whether they are all that can matter.
+   */
+  loadFew(candidates: Candidates, best: FindBest): boolean {
+    const k = this.#plan.slice(0, this.#lead).every(({ step }) => step.step === "bitmask") ? this.#cut() : 0;
+    if (k === 0 || k > candidates.vocab / GROWTH || k > LONGEST) return false;
+    const { step } = this.#plan[this.#lead];
+    if (step.step === "top-k" && step.ties === "all") return false;
+    const { ids, logits } = best(k);
+    if (ids.length < k || !(logits[0] < MOST)) return false;
+    const byToken = new Map(Array.from(ids, (id, i) => [id, logits[i]]));
+    candidates.loadLogits(ids.slice().sort(), (token) => byToken.get(token)!);
+    return true;
+  }
+
   /** How many tokens the step after the lead keeps; 0: it is another one. */
   #cut(): number {
     if (this.#lead === this.#plan.length) return 0;

@@ -1,7 +1,7 @@
 /**
  * certified-format: the tensors `output_certified.*` of a file, as a CertifiedHead.
  *
- *     screen.weight  (V, D)   a coarser copy of the model's head, of a type in CERTIFIED_TYPES
+ *     screen.weight  (V, D)   a coarser copy of the model's head: Q4_0, or a type in CERTIFIED_TYPES
  *     errors         F32 [V]  at least ‖w − ŵ‖ of each row
  *     norm           F32 [1]  at least ‖w‖ + ‖w − ŵ‖ of any row
  *
@@ -14,8 +14,12 @@ import { decodeWeights, type WeightType } from "../../format/blocks.ts";
 import { CertifiedHead, type CertifiedWeights } from "./certified-head.ts";
 import type { HeadFormat } from "./stored-head.ts";
 
-/** Types whose products sum nothing but products with weights: a minimum that cancels would round more than the bound says. */
-export const CERTIFIED_TYPES: readonly WeightType[] = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_0", "Q4_0"];
+/**
+ * Types of heads: products that sum nothing but products with weights, as a minimum that cancels would round more than the
+ * bound says, and states that are rounded finely, or not at all.
+ */
+export const CERTIFIED_TYPES: readonly WeightType[] = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_0"];
+const SCREEN_TYPES: readonly WeightType[] = [...CERTIFIED_TYPES, "Q4_0"];
 
 /** Rows that are compared. */
 const COMPARED = 32;
@@ -37,12 +41,8 @@ export const certifiedFormat: HeadFormat = {
 
   open(tensors, { backend, dense: exact }) {
     const screen = tensors.matrix("screen.weight");
-    for (const { type } of [exact, screen]) {
-      if (CERTIFIED_TYPES.includes(type)) continue;
-      throw new UnsupportedError(
-        `Cannot certify a head of type ${type}: supported are ${CERTIFIED_TYPES.join(", ")}`,
-      );
-    }
+    expectType("a head", exact.type, CERTIFIED_TYPES);
+    expectType("with a screen", screen.type, SCREEN_TYPES);
     const errors = decodeWeights("F32", tensors.values("errors").bytes);
     const [norm] = decodeWeights("F32", tensors.values("norm").bytes);
     const wrong = errors.findIndex((error) => !(error >= 0 && error <= norm));
@@ -63,6 +63,11 @@ export const certifiedFormat: HeadFormat = {
     }
   },
 };
+
+export function expectType(what: string, type: string, types: readonly string[] = CERTIFIED_TYPES): void {
+  if (types.includes(type)) return;
+  throw new UnsupportedError(`Cannot certify ${what} of type ${type}: supported are ${types.join(", ")}`);
+}
 
 /** Gives its errors back with itself. */
 class StoredCertifiedHead extends CertifiedHead {

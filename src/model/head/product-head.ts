@@ -19,6 +19,7 @@ import {
   type ProductTables,
   type ScreenKernels,
   TILE_ROWS,
+  tilesOf,
 } from "../../backend/screen-kernels.ts";
 import { expectInteger } from "../../errors.ts";
 import { RowHead } from "./row-head.ts";
@@ -73,12 +74,8 @@ export class ProductHead extends RowHead {
     const backend = this.#backend;
     this.#kernels.productLogits(state, this.#codes, memory);
     const { ids } = backend.top(memory, this.vocab, this.#shortlist) as Top;
-    const tiles = Uint32Array.from(new Set(Array.from(ids, (id) => Math.floor(id / TILE_ROWS)))).sort();
-    const logits = this.#kernels.tileRows(state, this.#exact, tiles);
-    for (const [i, tile] of tiles.entries()) {
-      const place = backend.slice(memory, tile * TILE_ROWS, TILE_ROWS);
-      backend.write(place, logits.subarray(i * TILE_ROWS, (i + 1) * TILE_ROWS));
-    }
+    const tiles = tilesOf(ids);
+    this.#kernels.putTiles(memory, tiles, this.#kernels.tileRows(state, this.#exact, tiles));
   }
 }
 

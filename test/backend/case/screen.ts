@@ -1,7 +1,12 @@
 /** What heads are told that look at all tokens cheaply and at few exactly: ScreenKernels. */
 import { describe, expect, test } from "vitest";
 import { type Backend, stride } from "../../../src/backend/backend.ts";
-import { type ProductTables, productCodeAt, productShape } from "../../../src/backend/screen-kernels.ts";
+import {
+  type ProductTables,
+  productCodeAt,
+  productShape,
+  tilesOf,
+} from "../../../src/backend/screen-kernels.ts";
 import { WEIGHT_TYPES } from "../../../src/format/blocks.ts";
 import { f16ToNumber, numberToF16 } from "../../../src/format/half.ts";
 import { log } from "../../../src/math.ts";
@@ -105,6 +110,19 @@ export function screenCases(create: CreateBackend): void {
         expectSame(real, Float32Array.from(expected.slice(0, real.length)), `${tiles.length} tiles`);
         expect(found.length).toBe(4 * tiles.length);
       }
+    });
+
+    test("putTiles puts them where they belong, and nowhere else", async () => {
+      const backend = await create();
+      const out = guarded(backend, 36, new Float32Array(36));
+      const tiles = tilesOf(Uint32Array.of(35, 4, 7, 0, 5));
+      expect([...tiles]).toEqual([0, 1, 8]);
+      const logits = Float32Array.from({ length: 12 }, (_, i) => i + 1);
+      backend.screenKernels().putTiles(out.floats, tiles, logits);
+      const expected = new Float32Array(36);
+      expected.set(logits.subarray(0, 8));
+      expected.set(logits.subarray(8), 32);
+      expectSame(await out.read(), expected, "row");
     });
 
     test("raise adds bounds, and keeps to its row", async () => {
