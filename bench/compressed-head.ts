@@ -1,5 +1,5 @@
 /**
- * What does a codebook head take, and what does it cost in quality?
+ * What does a codebook head take, and what does it cost in quality? What do residual codes add?
  *
  *   node --import ./bench/register.mjs bench/compressed-head.ts [--builds simd,relaxed] [--states 8192] [--quick] [--json]
  *
@@ -17,9 +17,11 @@ import { createWasmBackend } from "../src/backend/wasm/index.ts";
 import type { Build } from "../src/backend/wasm/instantiate.ts";
 import { compressHead } from "../src/compress/compress-head.ts";
 import { UnsupportedError } from "../src/errors.ts";
+import { editGguf, openGguf } from "../src/format/gguf-write.ts";
+import { RESIDUAL_WORDS } from "../src/model/head/residual-codes.ts";
 import type { HeadMethod } from "../src/model/head/stored-head.ts";
 import { VqHead } from "../src/model/head/vq-head.ts";
-import { kernelModules } from "../src/node.ts";
+import { kernelModules, loadModel } from "../src/node.ts";
 import { createRandom } from "../test/support/random.ts";
 import { ifSupported } from "./builds.ts";
 import { type Candidate, measure, speedOver } from "./harness.ts";
@@ -29,8 +31,15 @@ import { type Missing, print, printTable } from "./report.ts";
 const VOCAB = 151_936;
 const HIDDEN = 896;
 const CODES = 2048;
+/** Bytes of residual codes for a token, and rows of their basis. */
+const RESIDUAL = 32;
+const BASIS = 128;
 const ROWS_AT_ONCE = 4096;
 const DENSE_COPIES = 3;
+/** Tokens drafted, in texts of that temperature, and how many texts. */
+const GAMMA = 4;
+const TEMPERATURE = 0.8;
+const TEXTS = 8;
 const SHARED = new URL("../../shared/", import.meta.url);
 const MODELS = ["edgewise-stories-q8_0", "stories3M-q8_0"];
 const TEXT = "corpus/held-out-stories.txt";
@@ -43,6 +52,18 @@ const { values: options } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
+/** Method, codewords and bytes of residual codes, of those that have them. */
+const HEADS: readonly (readonly [HeadMethod, number, number])[] = options.quick
+  ? [
+      ["vq", 256, 0],
+      ["vq", 256, 32],
+    ]
+  : [
+      ...[256, 512, 1024, 2048].flatMap((codes) => [["vq", codes, 0] as const, ["vq", codes, 32] as const]),
+      ["pq", 0, 0],
+      ["certified", 0, 0],
+    ];
+
 await timeHeads(options.builds.split(",") as Build[]);
 await compareHeads();
 
@@ -76,10 +97,21 @@ async function headsOf(build: Build): Promise<Candidate[]> {
   const random = createRandom(1);
   const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
   const dense = Array.from({ length: DENSE_COPIES }, () => matrixOf(backend, VOCAB));
-  const head = new VqHead(backend, {
+  const weights = {
     codebook: matrixOf(backend, CODES),
     codes: Uint16Array.from({ length: VOCAB }, () => random.below(CODES)),
     bias: normals(VOCAB).map((value) => 2 * value - 3),
+  };
+  const head = new VqHead(backend, weights);
+  const residual = new VqHead(backend, {
+    ...weights,
+    residual: {
+      basis: matrixOf(backend, BASIS),
+      bytes: RESIDUAL,
+      codes: Uint8Array.from({ length: VOCAB * RESIDUAL }, () => random.below(256)),
+      words: normals(BASIS * RESIDUAL_WORDS).map((value) => value / 20),
+      bias: weights.bias,
+    },
   });
   const state = backend.floats(HIDDEN);
   backend.write(state, normals(HIDDEN));
@@ -122,6 +154,25 @@ async function headsOf(build: Build): Promise<Candidate[]> {
       () => head.logPartition(state),
       () => expectPartition(head, state, row()),
       head.bytes,
+    ),
+    named(
+      "vq + 32 B argmax",
+      () => residual.argmax(state),
+      () => expectEqual(residual.argmax(state), bestOf(rowOf(backend, residual, state, out))),
+      residual.bytes,
+    ),
+    named(
+      "vq + 32 B top 40",
+      () => residual.top(state, 40),
+      () =>
+        expectEqual((residual.top(state, 40) as Top).ids[0], bestOf(rowOf(backend, residual, state, out))),
+      residual.bytes,
+    ),
+    named(
+      "vq + 32 B sample",
+      () => residual.sample(state, { seed: 1, position: calls++ }),
+      () => expectLaw(residual, state, rowOf(backend, residual, state, out)),
+      residual.bytes,
     ),
     named(
       "vq row",
@@ -180,11 +231,6 @@ function expectLaw(head: VqHead, state: Floats, row: Float32Array): void {
 }
 
 async function compareHeads(): Promise<void> {
-  const methods: [HeadMethod, number[]][] = [
-    ["vq", options.quick ? [256] : [256, 512, 1024, 2048]],
-    ["pq", [0]],
-    ["certified", [0]],
-  ];
   const lines: string[][] = [];
   for (const name of options.quick ? MODELS.slice(0, 1) : MODELS) {
     const path = new URL(`models/${name}.gguf`, SHARED);
@@ -193,29 +239,31 @@ async function compareHeads(): Promise<void> {
       continue;
     }
     const [file, text] = [await readFile(path), await readFile(new URL(TEXT, SHARED), "utf8")];
-    for (const [method, sizes] of methods) {
-      for (const codes of sizes) {
-        const { report } = await compressHead(file, await kernelModules(), {
-          method,
-          ...(codes > 0 && { codes }),
-          text,
-          states: options.quick ? 512 : Number(options.states),
-        });
-        if (options.json) console.log(JSON.stringify({ model: name, ...report }));
-        const { bytes, denseBytes, quality } = report;
-        const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-        lines.push([
-          name,
-          codes > 0 ? `${method} ${codes}` : method,
-          bytes.toLocaleString("en-US"),
-          percent(bytes / denseBytes),
-          quality.kl.toFixed(4),
-          `${quality.nllChange < 0 ? "" : "+"}${quality.nllChange.toFixed(4)}`,
-          percent(Math.exp(quality.nllChange) - 1),
-          percent(quality.top1),
-          percent(quality.top10),
-        ]);
-      }
+    lines.push([name, "dense", "", "", "", "", "", "", "", (await emitted(file)).toFixed(2)]);
+    for (const [method, codes, residual] of HEADS) {
+      const { report, ...edit } = await compressHead(file, await kernelModules(), {
+        method,
+        ...(codes > 0 && { codes }),
+        residual,
+        text,
+        states: options.quick ? 512 : Number(options.states),
+      });
+      const drafts = method === "certified" ? "" : (await emitted(await edited(file, edit))).toFixed(2);
+      if (options.json) console.log(JSON.stringify({ model: name, drafts: Number(drafts), ...report }));
+      const { bytes, denseBytes, quality } = report;
+      const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+      lines.push([
+        name,
+        `${method}${codes > 0 ? ` ${codes}` : ""}${residual > 0 ? ` + ${residual} B` : ""}`,
+        bytes.toLocaleString("en-US"),
+        percent(bytes / denseBytes),
+        quality.kl.toFixed(4),
+        `${quality.nllChange < 0 ? "" : "+"}${quality.nllChange.toFixed(4)}`,
+        percent(Math.exp(quality.nllChange) - 1),
+        percent(quality.top1),
+        percent(quality.top10),
+        drafts,
+      ]);
     }
   }
   if (options.json || lines.length === 0) return;
@@ -230,7 +278,44 @@ async function compareHeads(): Promise<void> {
     "perplexity",
     "same best",
     "best 10",
+    `tokens a pass`,
   ];
-  const paper = ["paper (arXiv:2505.10202)", "vq, trained", "", "1 %", "", "", "+4 %", "", ""];
+  const paper = ["paper (arXiv:2505.10202)", "vq, trained", "", "1 %", "", "", "+4 %", "", "", ""];
   printTable([title, ...lines, paper]);
+  console.log(
+    `tokens a pass: with ${GAMMA} drafted by the head, at temperature ${TEMPERATURE}; "dense": by its shortlist`,
+  );
+}
+
+/** A file as `edgewise compress-head` writes it. */
+async function edited(file: Uint8Array, edit: Parameters<typeof editGguf>[1]): Promise<Uint8Array> {
+  const source = await openGguf(async (from, to) => file.subarray(from, to), file.length);
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  for await (const piece of editGguf(source, edit)) pieces.push(Uint8Array.from(piece));
+  return new Uint8Array(await new Blob(pieces).arrayBuffer());
+}
+
+/** Tokens that a pass of the model leaves behind, when its head drafts. */
+async function emitted(file: Uint8Array): Promise<number> {
+  const model = await loadModel(file);
+  let [tokens, passes] = [0, 0];
+  for (let seed = 1; seed <= TEXTS; seed++) {
+    const text = model.generate("Once upon a time", {
+      maxTokens: 128,
+      temperature: TEMPERATURE,
+      seed,
+      ignoreEos: true,
+      draft: "self",
+      speculation: { gamma: GAMMA, adaptive: false },
+    });
+    for (;;) {
+      const { done, value } = await text.next();
+      if (!done) continue;
+      tokens += value.tokens.length;
+      passes += value.speculation?.targetCalls ?? value.tokens.length;
+      break;
+    }
+  }
+  model.close();
+  return tokens / passes;
 }

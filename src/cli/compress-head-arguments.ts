@@ -1,4 +1,5 @@
 import { COMPRESS_METHODS } from "../compress/methods.ts";
+import { MOST_RESIDUAL_BYTES } from "../model/head/residual-codes.ts";
 import type { HeadMethod } from "../model/head/stored-head.ts";
 import type { CompressHeadArguments } from "./compress-head.ts";
 import { HELP, type OptionGroup } from "./option.ts";
@@ -18,6 +19,11 @@ export const COMPRESS_HEAD_GROUPS: readonly OptionGroup[] = [
         help: COMPRESS_METHODS.map(({ name, summary }) => `${name}: ${summary}`).join("; "),
       },
       codes: { kind: "integer", value: "N", help: "codewords of vq (default: 2,048)" },
+      residual: {
+        kind: "integer",
+        value: "N",
+        help: "bytes a token for an order within vq's codes (default: 0; 32 is plenty)",
+      },
       calibrate: {
         kind: "text",
         value: "FILE",
@@ -45,6 +51,7 @@ export function compressHeadArguments(values: Values, [model]: readonly string[]
     head: {
       method,
       codes: values.integer("codes", 1, 65_536),
+      residual: values.integer("residual", 0, MOST_RESIDUAL_BYTES),
       states: values.integer("states", 64, 2 ** 20),
       seed: values.integer("seed", 0, Number.MAX_SAFE_INTEGER),
       replace: values.has("replace"),

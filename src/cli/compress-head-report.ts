@@ -3,13 +3,14 @@ import { grouped } from "../errors.ts";
 
 /** The report as lines. */
 export function compressReportText(file: string, report: CompressReport): string {
-  const { method, role, vocab, hidden, codes, bytes, denseBytes, fileBytes, quality } = report;
+  const { method, role, vocab, hidden, codes, residual, bytes, denseBytes, fileBytes, quality } = report;
   const { kl, top1, top10, nll, nllChange, states } = quality;
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const more = residual > 0 ? `, residuals of ${residual} bytes` : "";
   const lines = [
     [
       "head",
-      `${method}${codes === null ? "" : `, ${grouped(codes)} codes`}; ${grouped(vocab)} tokens of ${grouped(hidden)}`,
+      `${method}${codes === null ? "" : `, ${grouped(codes)} codes`}${more}; ${grouped(vocab)} tokens of ${grouped(hidden)}`,
     ],
     ["used", role === "model" ? "as the model's own" : "to draft, with --draft self"],
     [

@@ -7,6 +7,7 @@ import type { KernelModules } from "../engine/load-model.ts";
 import { expectInteger } from "../errors.ts";
 import type { ByteInput } from "../format/bytes.ts";
 import { HEAD_FORMATS } from "../model/head/formats.ts";
+import { MOST_RESIDUAL_BYTES } from "../model/head/residual-codes.ts";
 import {
   HEAD_DRAFT_KEY,
   HEAD_MODEL_KEY,
@@ -23,6 +24,8 @@ export interface CompressHeadOptions {
   readonly method: HeadMethod;
   /** Of methods with a codebook. Default 2,048, or the vocabulary if that is smaller. */
   readonly codes?: number;
+  /** Of vq: bytes a token for an order within codes that depends on the text, 0 … 64. Default 0: none. */
+  readonly residual?: number;
   /** What the states come from, at least some ten thousand words. Default: the model writes it. */
   readonly text?: string;
   /** States to calibrate with, 64 … 2^20. Default 4,096. */
@@ -40,6 +43,8 @@ export interface CompressReport {
   readonly vocab: number;
   readonly hidden: number;
   readonly codes: number | null;
+  /** Bytes of residual codes for each token. */
+  readonly residual: number;
   /** Weights and tables read for a token. */
   readonly bytes: number;
   readonly denseBytes: number;
@@ -83,6 +88,10 @@ export async function compressHead(
   if (replace && format.needsDense) {
     throw new RangeError(`"replace" must not be set for "${name}": it works with the dense head beside it`);
   }
+  const residual = expectInteger("residual", options.residual ?? 0, 0, MOST_RESIDUAL_BYTES);
+  if (residual > 0 && name !== "vq") {
+    throw new RangeError(`"residual" must be 0 for "${name}", got ${residual}: residuals are what vq misses`);
+  }
   const opened = await openModel(input, modules);
   const { backend, head, weights } = opened;
   const { vocab, hidden } = head;
@@ -95,7 +104,7 @@ export async function compressHead(
   const tensors = await method.build({
     head,
     states: calibration,
-    options: { codes, seed },
+    options: { codes, residual, seed },
     backend,
     onProgress,
   });
@@ -112,6 +121,7 @@ export async function compressHead(
       vocab,
       hidden,
       codes: name === "vq" ? codes : null,
+      residual,
       bytes: made.bytes,
       denseBytes: weights.head.bytes,
       fileBytes: tensors.reduce((sum, { bytes }) => sum + bytes.length, 0),

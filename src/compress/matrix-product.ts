@@ -1,6 +1,7 @@
 /** matrix-product: matrices of this process multiplied in a backend's memory, a few columns at a time. */
 import { type Backend, type Floats, type Matrix, stride } from "../backend/backend.ts";
-import { encodeWeights } from "../format/blocks.ts";
+import { encodeWeights, type WeightType } from "../format/blocks.ts";
+import type { HeadTensor } from "../model/head/stored-head.ts";
 
 /** Columns that are handed over at once. */
 const COLUMNS = 32;
@@ -64,5 +65,33 @@ export class MatrixProduct {
     if (this.#isOurs) this.#backend.free(this.#matrix);
     this.#backend.free(this.#x);
     this.#backend.free(this.#out);
+  }
+}
+
+/** A matrix as a file will have it, but for its name. */
+export interface MatrixTensor extends Pick<HeadTensor, "shape" | "bytes"> {
+  readonly type: WeightType;
+}
+
+/** In 8 bits where rows are whole blocks. @param values (rows, cols) */
+export function matrixTensor(values: Float32Array, rows: number, cols: number): MatrixTensor {
+  const type = cols % 32 === 0 ? "Q8_0" : "F16";
+  return { type, shape: [cols, rows], bytes: encodeWeights(type, values) };
+}
+
+/** What a head will make of states by a matrix as the file has it, (states, rows). @param states (states, cols) */
+export function productsOf(
+  backend: Backend,
+  { type, shape, bytes }: MatrixTensor,
+  states: Float32Array,
+): Float32Array {
+  const [cols, rows] = shape;
+  const writer = backend.matrix(type, rows, cols);
+  writer.write(bytes);
+  const product = new MatrixProduct(backend, writer.finish(), true);
+  try {
+    return product.all(states, states.length / cols);
+  } finally {
+    product.close();
   }
 }

@@ -32,6 +32,8 @@ export interface CalibrationStates {
 export interface CompressOptions {
   /** Of methods with a codebook. */
   readonly codes: number;
+  /** Bytes of residual codes for each token, of methods that may have some. Default 0: none. */
+  readonly residual?: number;
   /** Of what is drawn on the way. Integer from 0 to 2^53 − 1. */
   readonly seed: number;
 }

@@ -10,15 +10,15 @@
  */
 import { MOST_CODES } from "../backend/head-kernels.ts";
 import { expectInteger } from "../errors.ts";
-import { encodeWeights } from "../format/blocks.ts";
 import { numberToF16 } from "../format/half.ts";
 import { log } from "../math.ts";
 import { type HeadTensor, headPrefix } from "../model/head/stored-head.ts";
 import { type CodeLaws, fitBias, MOST_CELLS } from "./fit.ts";
 import { groupPoints } from "./k-means.ts";
-import { MatrixProduct } from "./matrix-product.ts";
+import { MatrixProduct, matrixTensor, productsOf } from "./matrix-product.ts";
 import type { CalibrationStates, CompressMethod, CompressTask, HeadRows } from "./method.ts";
 import { type Metric, metricOf } from "./metric.ts";
+import { residualTensors } from "./residual.ts";
 
 /** Tokens of a code at most, over their mean: a draw within a code is to stay cheap. */
 const MOST_SHARE = 16;
@@ -49,9 +49,13 @@ async function buildVq(task: CompressTask): Promise<readonly HeadTensor[]> {
   });
   const words = meanRows(head, groupOf, points.weights, codes);
   const laws = await codeLaws(states, groupOf, codes, onProgress);
-  const tensor = codebookTensor(words, codes, hidden);
-  const scores = await scoresOf(tensor, states, laws, task);
+  const tensor = matrixTensor(words, codes, hidden);
+  const chosen = chosenStates(states, laws.states, hidden);
+  const scores = productsOf(backend, tensor, chosen);
   const fitted = fitBias(scores, laws);
+  const bias = tokenBias(states.probabilities, groupOf, fitted);
+  const made = { metric, points, groupOf, words: tensor, bias, codeBias: fitted, laws, chosen, scores };
+  const residual = (options.residual ?? 0) > 0 ? await residualTensors(task, made) : [];
   return [
     { ...tensor, name: `${headPrefix("vq")}codebook.weight` },
     {
@@ -64,8 +68,9 @@ async function buildVq(task: CompressTask): Promise<readonly HeadTensor[]> {
       name: `${headPrefix("vq")}bias`,
       type: "F16",
       shape: [vocab],
-      bytes: new Uint8Array(tokenBias(states.probabilities, groupOf, fitted).buffer),
+      bytes: new Uint8Array(bias.buffer),
     },
+    ...residual,
   ];
 }
 
@@ -136,26 +141,6 @@ function chosenStates({ count, values }: CalibrationStates, wanted: number, hidd
     out.set(values.subarray(n * hidden, (n + 1) * hidden), i * hidden);
   }
   return out;
-}
-
-function codebookTensor(words: Float32Array, codes: number, hidden: number) {
-  const type = hidden % 32 === 0 ? "Q8_0" : "F16";
-  return { type, shape: [hidden, codes], bytes: encodeWeights(type, words) } as const;
-}
-
-/** (states, codes) by the codebook as it will be read. */
-async function scoresOf(
-  { type, bytes }: Pick<HeadTensor, "bytes"> & { readonly type: "Q8_0" | "F16" },
-  states: CalibrationStates,
-  laws: CodeLaws,
-  { backend, head }: CompressTask,
-): Promise<Float32Array> {
-  const writer = backend.matrix(type, laws.codes, head.hidden);
-  writer.write(bytes);
-  const product = new MatrixProduct(backend, writer.finish(), true);
-  const scores = product.all(chosenStates(states, laws.states, head.hidden), laws.states);
-  product.close();
-  return scores;
 }
 
 /** (V) F16 bits: the bias of the code, and the token's share of it. */

@@ -3,7 +3,7 @@
  * for the row, bit for bit, tells them the best tokens from the state.
  */
 import type { Floats } from "../backend/backend.ts";
-import type { CertifiedHead } from "../model/head/certified-head.ts";
+import type { Head } from "../model/head/head.ts";
 import type { Rows } from "./source.ts";
 
 /**
@@ -11,7 +11,7 @@ import type { Rows } from "./source.ts";
  * @param state (D) of the row; stays until the next call.
  * @param make  Makes the row.
  */
-export function lazyRows(rows: Rows, answers: CertifiedHead, state: Floats, make: () => void): Rows {
+export function lazyRows(rows: Rows, answers: Head, state: Floats, make: () => void): Rows {
   let isMade = false;
   const expectCurrent = rows.row;
   const makeOnce = (index: number) => {
@@ -27,7 +27,7 @@ export function lazyRows(rows: Rows, answers: CertifiedHead, state: Floats, make
     row: (index) => makeOnce(index).row(index),
     argmax(index) {
       expectCurrent(index);
-      return isMade ? rows.argmax(index) : answers.argmax(state);
+      return isMade ? rows.argmax(index) : (answers.argmax(state) as number);
     },
     top(index, count) {
       expectCurrent(index);

@@ -19,7 +19,9 @@ import { type Backend, type Floats, type KvCache, stride } from "../backend/back
 import type { LlamaConfig } from "./config.ts";
 import type { DraftHead } from "./draft-head.ts";
 import { CertifiedHead } from "./head/certified-head.ts";
+import type { Head } from "./head/head.ts";
 import { openDraft } from "./head/head-draft.ts";
+import { RowHead } from "./head/row-head.ts";
 import { Likelihood } from "./likelihood.ts";
 import { OutputHead } from "./output-head.ts";
 import type { RopeConfig } from "./rope-config.ts";
@@ -164,13 +166,15 @@ export class Llama {
 
   /** Whether a matrix makes the rows, so that likelihoods need none. */
   get hasLikelihood(): boolean {
-    return this.#weights.storedHeads.model === null || this.answers !== null;
+    const { model } = this.#weights.storedHeads;
+    return model === null || model instanceof CertifiedHead;
   }
 
   /** Tells of a state what its row would tell, bit for bit, without making it; null: nobody does. */
-  get answers(): CertifiedHead | null {
+  get answers(): Head | null {
     const { model } = this.#weights.storedHeads;
-    return model instanceof CertifiedHead ? model : null;
+    // Those make the row to answer at all.
+    return model instanceof RowHead ? null : model;
   }
 
   /** To be closed by the caller. @throws {MemoryError} If there is no room for a tile of logits. */

@@ -63,13 +63,15 @@ describe("edgewise compress-head", () => {
     const text = join(folder, "text.txt");
     await writeFile(text, "A tree, a sun, and the sea. ".repeat(400));
     const path = join(folder, "json.gguf");
-    const { out } = await run([model, "-o", path, ...small, "--calibrate", text, "--replace", "--json"]);
+    const args = [...small, "--residual", "8", "--calibrate", text, "--replace", "--json"];
+    const { out } = await run([model, "-o", path, ...args]);
     const report = JSON.parse(out);
     expect(report).toMatchObject({
       file: path,
       method: "vq",
       role: "model",
       codes: 60,
+      residual: 8,
       vocab: 300,
       hidden: 64,
     });
@@ -101,6 +103,9 @@ describe("edgewise compress-head", () => {
     expect(() => parse(model, "-o", "x", "--method", "best")).toThrow('"--method" must be one of vq');
     expect(() => parse(model, "-o", "x", "--method", "vq", "--codes", "0")).toThrow(
       '"--codes" must be an integer',
+    );
+    expect(() => parse(model, "-o", "x", "--method", "vq", "--residual", "65")).toThrow(
+      '"--residual" must be an integer from 0 to 64',
     );
     expect(() => parse("-o", "x", "--method", "vq")).toThrow();
   });

@@ -40,6 +40,26 @@ describe("a compressed head", () => {
     expect(few.quality.states).toBeGreaterThanOrEqual(64);
   });
 
+  it("is nearer with residual codes, the more of them the nearer, also within a file", async () => {
+    const made = [];
+    for (const residual of [0, 1, 8, 32]) made.push(await compress({ codes: 12, residual, text: TEXT }));
+    const [none, few, some, many] = made.map(({ report }) => report.quality.kl);
+    expect(few).toBeLessThan(none);
+    expect(some).toBeLessThan(0.7 * none);
+    expect(many).toBeLessThan(0.5 * some);
+    const { report, ...edit } = made[3];
+    expect(report).toMatchObject({ residual: 32, codes: 12 });
+    expect(report.bytes).toBeGreaterThan(made[0].report.bytes);
+    const [plain, model] = [await loadModel(FILE), await loadModel(await written(FILE, edit))];
+    const tokensOf = async (one: typeof model, draft: "none" | "self") => {
+      const tokens: number[] = [];
+      const options = { maxTokens: 24, seed: 2, ignoreEos: true, speculation: { adaptive: false, gamma: 3 } };
+      for await (const { token } of one.generate([1, 2], { ...options, draft })) tokens.push(token);
+      return tokens;
+    };
+    expect(await tokensOf(model, "self")).toEqual(await tokensOf(plain, "none"));
+  });
+
   it("is the same each time, and depends on the seed", async () => {
     const tensorsOf = async (seed: number) => (await compress({ codes: 30, seed })).tensors;
     const once = await tensorsOf(1);
@@ -101,6 +121,9 @@ describe("compression refuses", () => {
     await expect(compress({ codes: VOCAB + 1 })).rejects.toThrow(
       '"codes" must be an integer from 1 to 300, got 301',
     );
+    await expect(compress({ residual: 65 })).rejects.toThrow('"residual" must be an integer from 0 to 64');
+    await expect(compress({ residual: 33 })).rejects.toThrow('"residual" must be an integer from 1 to 32');
+    await expect(compress({ method: "pq", residual: 8 })).rejects.toThrow('"residual" must be 0 for "pq"');
     await expect(compress({ states: 1 })).rejects.toThrow('"states" must be an integer from 64');
     await expect(compress({ method: "x" as "vq" })).rejects.toThrow('"method" must be one of vq');
     await expect(compress({ method: "certified", replace: true })).rejects.toThrow(

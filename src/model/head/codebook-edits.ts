@@ -15,10 +15,21 @@ export interface LogitEdits {
 /** +∞ counts as the largest f32, as in a pipeline. */
 const MOST = 3.4028234663852886e38;
 
-export class Apart {
-  /** Those that still have a chance, ascending. */
-  readonly tokens: readonly number[];
+/** Tokens that have left their codes. */
+export interface Apart {
+  /** Those that still have a chance, each once. */
+  readonly tokens: ArrayLike<number>;
   /** (tokens.length) finite. */
+  readonly logits: ArrayLike<number>;
+  isAlone(token: number): boolean;
+  /** Whether a code has lost tokens. */
+  has(code: number): boolean;
+  /** The highest bias that is left in a code, −∞ if it has no token left; `whole` if it has lost none. */
+  best(code: number, whole: number): number;
+}
+
+export class EditedTokens implements Apart {
+  readonly tokens: readonly number[];
   readonly logits: readonly number[];
   readonly #alone = new Set<number>();
   /** The highest bias that is left in a code, by code. */
@@ -52,12 +63,10 @@ export class Apart {
 
   readonly isAlone = (token: number): boolean => this.#alone.has(token);
 
-  /** Whether a code has lost tokens. */
   has(code: number): boolean {
     return this.#best.has(code);
   }
 
-  /** The highest bias that is left in a code; `whole` if it has lost none. */
   best(code: number, whole: number): number {
     return this.#best.get(code) ?? whole;
   }

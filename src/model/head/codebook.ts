@@ -23,7 +23,7 @@ import { race } from "../../decoding/pipeline/race.ts";
 import { expBelow } from "../../exp-below.ts";
 import { log } from "../../math.ts";
 import { STAGE, uniform } from "../../philox.ts";
-import { Apart, type LogitEdits } from "./codebook-edits.ts";
+import { type Apart, EditedTokens, type LogitEdits } from "./codebook-edits.ts";
 import { LogitQueue, type Members, membersOf, readBias, readCodes } from "./codebook-members.ts";
 import { type HeadDraw, LEAST_TEMPERATURE } from "./head.ts";
 
@@ -38,7 +38,7 @@ export class Codebook {
   readonly codeOf: Uint16Array;
   /** (V) on the grid of the scores. */
   readonly bias: Float32Array;
-  readonly #members: Members;
+  readonly members: Members;
   /** β, (K); −∞ for codes without tokens. */
   readonly #best: Float64Array;
   /** B · exp(−β / T), (K), by temperature. */
@@ -58,26 +58,26 @@ export class Codebook {
     this.codes = count;
     this.codeOf = readCodes(codes, count);
     this.bias = readBias(bias, codes.length);
-    this.#members = membersOf(this.codeOf, this.bias, count);
-    const { biases, starts } = this.#members;
+    this.members = membersOf(this.codeOf, this.bias, count);
+    const { biases, starts } = this.members;
     this.#best = Float64Array.from({ length: count }, (_, j) =>
       starts[j] < starts[j + 1] ? biases[starts[j]] : -Infinity,
     );
   }
 
   /** @param scores (K) snapped, here and below. */
-  argmax(scores: Float32Array, edits?: LogitEdits): number {
-    if (edits !== undefined) return this.top(scores, 1, edits).ids[0] ?? 0;
-    const best = this.#best;
-    const { tokens, starts } = this.#members;
+  argmax(scores: Float32Array, edits?: LogitEdits | Apart): number {
+    const apart = this.#apart(edits);
+    const { tokens, starts } = this.members;
+    const logits = this.#bestLogits(scores, apart);
     let most = -Infinity;
-    for (let j = 0; j < best.length; j++) {
-      const logit = scores[j] + best[j];
-      if (logit > most) most = logit;
-    }
-    let winner = this.vocab;
-    for (let j = 0; j < best.length; j++) {
-      if (scores[j] + best[j] === most) winner = Math.min(winner, tokens[starts[j]]);
+    for (let j = 0; j < this.codes; j++) if (logits[j] > most) most = logits[j];
+    const single = apart === null ? { token: this.vocab, logit: -Infinity } : bestSingle(apart);
+    if (single.logit > most) return single.token;
+    if (most === -Infinity) return 0;
+    let winner = single.logit === most ? single.token : this.vocab;
+    for (let j = 0; j < this.codes; j++) {
+      if (logits[j] === most) winner = Math.min(winner, tokens[this.#next(starts[j], j, apart)]);
     }
     return winner;
   }
@@ -86,22 +86,22 @@ export class Codebook {
   top(
     scores: Float32Array,
     count: number,
-    edits?: LogitEdits,
+    edits?: LogitEdits | Apart,
   ): { ids: Uint32Array<ArrayBuffer>; logits: Float32Array<ArrayBuffer> } {
     const apart = this.#apart(edits);
-    const { tokens, biases, starts } = this.#members;
+    const { tokens, biases, starts } = this.members;
     const queue = new LogitQueue(this.codes + (apart?.tokens.length ?? 0));
     /** Where each list stands. */
     const places = new Int32Array(this.codes);
     for (let j = 0; j < this.codes; j++) {
-      const at = this.#next(starts[j], j, apart);
+      const at = apart?.best(j, 0) === -Infinity ? -1 : this.#next(starts[j], j, apart);
       places[j] = at;
       if (at >= 0) queue.add(j, scores[j] + biases[at], tokens[at]);
     }
     // Lists of one.
-    apart?.tokens.forEach((token, i) => {
-      queue.add(this.codes + i, apart.logits[i], token);
-    });
+    for (let i = 0; apart !== null && i < apart.tokens.length; i++) {
+      queue.add(this.codes + i, apart.logits[i], apart.tokens[i]);
+    }
     queue.settle();
     const most = Math.min(count, this.vocab);
     const ids = new Uint32Array(most);
@@ -121,14 +121,35 @@ export class Codebook {
     return { ids: ids.slice(0, found), logits: logits.slice(0, found) };
   }
 
+  /** The codes of the `count` largest s[j] + β[j], of equal ones the lowest; no code without tokens. */
+  bestCodes(scores: Float32Array, count: number): Uint32Array {
+    const best = this.#best;
+    const codes = new Uint32Array(count);
+    const logits = new Float64Array(count).fill(-Infinity);
+    let found = 0;
+    for (let j = 0; j < best.length; j++) {
+      const logit = scores[j] + best[j];
+      if (!(logit > logits[count - 1])) continue;
+      let at = Math.min(found, count - 1);
+      for (; at > 0 && logits[at - 1] < logit; at--) {
+        logits[at] = logits[at - 1];
+        codes[at] = codes[at - 1];
+      }
+      logits[at] = logit;
+      codes[at] = j;
+      if (found < count) found++;
+    }
+    return codes.subarray(0, found);
+  }
+
   /** log Σ exp(logit / temperature); −∞ if no token is left. */
-  logPartition(scores: Float32Array, temperature: number, edits?: LogitEdits): number {
+  logPartition(scores: Float32Array, temperature: number, edits?: LogitEdits | Apart): number {
     const { most, total } = this.#weigh(scores, temperature, this.#apart(edits));
     return most === -Infinity ? most : most / temperature + log(total);
   }
 
   /** @throws {RangeError} If no token is left. */
-  draw(scores: Float32Array, draw: Required<HeadDraw>, edits?: LogitEdits): number {
+  draw(scores: Float32Array, draw: Required<HeadDraw>, edits?: LogitEdits | Apart): number {
     const { temperature, seed, position } = draw;
     const apart = this.#apart(edits);
     if (temperature < LEAST_TEMPERATURE) {
@@ -152,13 +173,11 @@ export class Codebook {
     const { codes } = this;
     const count = codes + (apart?.tokens.length ?? 0);
     this.#makeRoom(count);
-    const [logits, weights, best] = [this.#logits, this.#weights, this.#best];
+    const logits = this.#bestLogits(scores, apart);
+    const weights = this.#weights;
     const law = this.#law(temperature);
     let most = -Infinity;
-    for (let j = 0; j < codes; j++) {
-      logits[j] = scores[j] + (apart === null ? best[j] : apart.best(j, best[j]));
-      if (logits[j] > most) most = logits[j];
-    }
+    for (let j = 0; j < codes; j++) if (logits[j] > most) most = logits[j];
     for (let i = codes; i < count; i++) {
       logits[i] = apart!.logits[i - codes];
       if (logits[i] > most) most = logits[i];
@@ -177,6 +196,15 @@ export class Codebook {
     return { most, total, count };
   }
 
+  /** The largest logit of each code, in working memory. */
+  #bestLogits(scores: Float32Array, apart: Apart | null): Float64Array {
+    this.#makeRoom(this.codes);
+    const [logits, best] = [this.#logits, this.#best];
+    if (apart === null) for (let j = 0; j < best.length; j++) logits[j] = scores[j] + best[j];
+    else for (let j = 0; j < best.length; j++) logits[j] = scores[j] + apart.best(j, best[j]);
+    return logits;
+  }
+
   /** Σ exp((b − β) / T) over the members of each code. */
   #law(temperature: number): Float64Array {
     let law = this.#laws.get(temperature);
@@ -191,7 +219,7 @@ export class Codebook {
 
   /** exp((b − β) / T) of the members of a code, 0 for those that stand alone. */
   #powers(code: number, temperature: number, apart: Apart | null): Float64Array {
-    const { tokens, biases, starts } = this.#members;
+    const { tokens, biases, starts } = this.members;
     const best = apart === null ? this.#best[code] : apart.best(code, this.#best[code]);
     const powers = biases.slice(starts[code], starts[code + 1]);
     for (let i = 0; i < powers.length; i++) {
@@ -213,22 +241,23 @@ export class Codebook {
       sum += powers[i];
       chosen = i;
     }
-    return this.#members.tokens[this.#members.starts[code] + chosen];
+    return this.members.tokens[this.members.starts[code] + chosen];
   }
 
   /** Index of the first member of a code from `at` on that does not stand alone; −1: there is none. */
   #next(at: number, code: number, apart: Pick<Apart, "isAlone"> | null): number {
-    const { tokens, starts } = this.#members;
+    const { tokens, starts } = this.members;
     const end = starts[code + 1];
     if (apart !== null) while (at < end && apart.isAlone(tokens[at])) at++;
     return at < end ? at : -1;
   }
 
-  #apart(edits: LogitEdits | undefined): Apart | null {
+  #apart(edits: LogitEdits | Apart | undefined): Apart | null {
     if (edits === undefined || edits.tokens.length === 0) return null;
-    return new Apart(edits, this.codeOf, (code, isAlone) => {
-      const at = this.#next(this.#members.starts[code], code, { isAlone });
-      return at < 0 ? -Infinity : this.#members.biases[at];
+    if ("isAlone" in edits) return edits;
+    return new EditedTokens(edits, this.codeOf, (code, isAlone) => {
+      const at = this.#next(this.members.starts[code], code, { isAlone });
+      return at < 0 ? -Infinity : this.members.biases[at];
     });
   }
 
@@ -238,6 +267,16 @@ export class Codebook {
     this.#weights = new Float64Array(count);
     this.#items = Uint32Array.from({ length: count }, (_, i) => i);
   }
+}
+
+function bestSingle({ tokens, logits }: Apart): { token: number; logit: number } {
+  let [token, logit] = [0, -Infinity];
+  for (let i = 0; i < tokens.length; i++) {
+    if (!(logits[i] > logit || (logits[i] === logit && tokens[i] < token))) continue;
+    token = tokens[i];
+    logit = logits[i];
+  }
+  return { token, logit };
 }
 
 function sumOf(values: Float64Array): number {

@@ -4,6 +4,12 @@
  *     row  =  W · state       (V)
  *
  * Cost: one read of W; 4 bytes a token for the row.
+ *
+ * Argmax and the best tokens are looked for in the whole row. That takes 0.14 % of the product's time with V = 151,936,
+ * D = 896 in Q8_0 (single-threaded, medians of 21 rounds), so tiles of the vocabulary could save no more than that, and
+ * 594 KiB. Tiles of 1,024, 4,096 and 16,384 rows took 1.07, 1.12 and 1.04 times the product; the spread between rounds
+ * was larger. A draw needs the row's total before its race. Where rows add up, for likelihoods, there are tiles:
+ * likelihood.ts.
  */
 import type { Backend, Floats, Matrix } from "../../backend/backend.ts";
 import { RowHead } from "./row-head.ts";

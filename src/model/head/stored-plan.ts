@@ -47,7 +47,10 @@ export interface StoredHeadPlan {
 }
 
 /** @throws {RangeError | UnsupportedError} For a head that is not whole, or one that the metadata names and that is not there. */
-export function planStoredHeads({ tensors: all, metadata }: Gguf, shape: HeadShape): StoredHeadPlan {
+export function planStoredHeads(
+  { tensors: all, metadata }: Pick<Gguf, "tensors" | "metadata">,
+  shape: HeadShape,
+): StoredHeadPlan {
   const present = HEAD_FORMATS.filter(({ method }) =>
     all.some(({ name }) => headTensorName(name)?.[0] === method),
   );

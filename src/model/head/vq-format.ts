@@ -1,9 +1,26 @@
-/** vq-format: the tensors `output_vq.*` of a file, as a VqHead. vq-head.ts has the list. */
+/**
+ * vq-format: the tensors `output_vq.*` of a file, as a VqHead.
+ *
+ *     codebook.weight         (K, D)      any type that can run
+ *     codes                   (V)         I16 read as unsigned, or I32
+ *     bias                    (V)         F16 or F32, within ±2048
+ *
+ * and, of a head with residual codes of R bytes in S = 2R sub-vectors of C columns,
+ *
+ *     residual.basis.weight   (S · C, D)  any type that can run
+ *     residual.codebook       (S, C, 16)  F32
+ *     residual.codes          (V, R)      I8
+ *     residual.bias           (V)         F16 or F32, within ±2048
+ */
 import { MOST_CODES } from "../../backend/head-kernels.ts";
-import { UnsupportedError } from "../../errors.ts";
+import { expectInteger, UnsupportedError } from "../../errors.ts";
 import { decodeWeights } from "../../format/blocks.ts";
-import type { HeadFormat, HeadTensor } from "./stored-head.ts";
-import { VqHead } from "./vq-head.ts";
+import { MOST_RESIDUAL_BYTES, MOST_RESIDUAL_COLUMNS, RESIDUAL_WORDS } from "./residual-codes.ts";
+import type { HeadFormat, HeadTensor, HeadTensors } from "./stored-head.ts";
+import { VqHead, type VqWeights } from "./vq-head.ts";
+
+const MOST_SUBS = 2 * MOST_RESIDUAL_BYTES;
+const RESIDUAL = ["residual.basis.weight", "residual.codebook", "residual.codes", "residual.bias"] as const;
 
 /** A draft unless the file says that the model was trained with it. */
 export const vqFormat: HeadFormat = {
@@ -15,11 +32,30 @@ export const vqFormat: HeadFormat = {
     "codebook.weight": { kind: "matrix", shape: [hidden, { most: MOST_CODES }] },
     codes: { kind: "values", types: ["I16", "I32"], shape: [vocab] },
     bias: { kind: "values", types: ["F16", "F32"], shape: [vocab] },
+    "residual.basis.weight": {
+      kind: "matrix",
+      shape: [hidden, { most: MOST_SUBS * MOST_RESIDUAL_COLUMNS }],
+      optional: true,
+    },
+    "residual.codebook": {
+      kind: "values",
+      types: ["F32"],
+      shape: [RESIDUAL_WORDS, { most: MOST_RESIDUAL_COLUMNS }, { most: MOST_SUBS }],
+      optional: true,
+    },
+    "residual.codes": {
+      kind: "values",
+      types: ["I8"],
+      shape: [{ most: MOST_RESIDUAL_BYTES }, vocab],
+      optional: true,
+    },
+    "residual.bias": { kind: "values", types: ["F16", "F32"], shape: [vocab], optional: true },
   }),
 
   heldBytes(backend, { vocab }, shapes) {
     const [, codes] = shapes.get("codebook.weight")!;
-    return VqHead.heldBytes(backend, vocab, codes ?? 1);
+    const basis = shapes.get("residual.basis.weight");
+    return VqHead.heldBytes(backend, vocab, codes ?? 1, basis === undefined ? 0 : (basis[1] ?? 1));
   },
 
   open(tensors, { backend }) {
@@ -28,9 +64,28 @@ export const vqFormat: HeadFormat = {
       codebook: tensors.matrix("codebook.weight"),
       codes: codesOf(tensors.values("codes")),
       bias: decodeWeights(bias.type, bias.bytes),
+      residual: residualOf(tensors),
     });
   },
 };
+
+/** @throws {RangeError} If some of its tensors are there and others are not. */
+function residualOf(tensors: HeadTensors): VqWeights["residual"] {
+  if (!RESIDUAL.some((name) => tensors.has(name))) return undefined;
+  const missing = RESIDUAL.find((name) => !tensors.has(name));
+  if (missing !== undefined) throw new RangeError(`residual codes need tensor "output_vq.${missing}"`);
+  const [codes, bias] = [tensors.values("residual.codes"), tensors.values("residual.bias")];
+  const words = tensors.values("residual.codebook");
+  const bytes = codes.shape[0];
+  expectInteger("sub-vectors of residual.codebook", words.shape[2] ?? 1, 2 * bytes, 2 * bytes);
+  return {
+    basis: tensors.matrix("residual.basis.weight"),
+    bytes,
+    codes: codes.bytes,
+    words: decodeWeights("F32", words.bytes),
+    bias: decodeWeights(bias.type, bias.bytes),
+  };
+}
 
 /** I16 holds codes to 65,535, as its bits without a sign. */
 function codesOf({ type, bytes }: Pick<HeadTensor, "type" | "bytes">): Uint16Array | Int32Array {

@@ -7,10 +7,9 @@
  * What decoding asks is answered from s alone: codebook.ts has the identities. With K = 2,048 and V = 151,936 that reads a
  * hundredth of what the matrix would take, and the numbers of V tokens are never made unless the row is asked for.
  *
- * Tensors, under `output_vq.`
- *     codebook.weight   (K, D) any type that can run
- *     codes             (V) I16 read as unsigned, or I32
- *     bias              (V) F16 or F32, within ±2048
+ * With residual codes (residual-codes.ts) the tokens of the best codes have logits of their own:
+ *
+ *     row[i] =  s[code of i] + residual of i in this state
  *
  * A head that was trained this way is loaded like one that was made from a dense head (src/compress).
  *
@@ -21,9 +20,10 @@ import type { CodeMap } from "../../backend/head-kernels.ts";
 import { expectInteger } from "../../errors.ts";
 import type { DraftHead } from "../draft-head.ts";
 import { Codebook } from "./codebook.ts";
-import type { LogitEdits } from "./codebook-edits.ts";
+import type { Apart, LogitEdits } from "./codebook-edits.ts";
 import { expectTemperature, type Head, type HeadDraw, readDraw } from "./head.ts";
 import { HeadDraft } from "./head-draft.ts";
+import { type OpenedCodes, ResidualCodes, type ResidualTables } from "./residual-codes.ts";
 
 export interface VqWeights {
   /** (K, D); stays the caller's. */
@@ -32,6 +32,16 @@ export interface VqWeights {
   readonly codes: ArrayLike<number>;
   /** (V) within ±2048; rounded to multiples of 2^-12. */
   readonly bias: ArrayLike<number>;
+  /** `basis`: (M, D); stays the caller's. */
+  readonly residual?: ResidualTables & { readonly basis: Matrix };
+}
+
+/** What is known of a state before anything is asked. */
+interface Seen {
+  /** (K) */
+  readonly scores: Float32Array;
+  /** Tokens that residual codes give logits. */
+  readonly opened: OpenedCodes | undefined;
 }
 
 /** Columns whose scores are made together: the codebook is read once for all. */
@@ -39,6 +49,8 @@ const COLUMNS = 8;
 
 /** Bytes for a code in what is looked at beside the codebook: its best bias and its mass. */
 const CODE_BYTES = 16;
+/** For a token that residual codes give a logit: its bias and its id. */
+const TOKEN_BYTES = 8;
 
 export class VqHead implements Head {
   readonly vocab: number;
@@ -46,50 +58,73 @@ export class VqHead implements Head {
   readonly bytes: number;
   readonly draws = "own";
   readonly #backend: Backend;
-  readonly #weights: Matrix;
+  readonly #words: Matrix;
   readonly #codebook: Codebook;
   readonly #map: CodeMap;
   /** (COLUMNS, stride(K)) */
   readonly #scores: Floats;
+  /** z: (COLUMNS, stride(M)). */
+  readonly #residual: { readonly codes: ResidualCodes; readonly basis: Matrix; readonly z: Floats } | null;
 
   /**
    * @throws {RangeError} If a code or a bias is out of range; the message names it.
    * @throws {MemoryError} If there is no room for codes, biases and scores.
    */
-  constructor(backend: Backend, { codebook, codes, bias }: VqWeights) {
+  constructor(backend: Backend, { codebook, codes, bias, residual }: VqWeights) {
     this.#codebook = new Codebook(codebook.rows, codes, bias);
     this.vocab = this.#codebook.vocab;
     this.hidden = codebook.cols;
-    this.bytes = codebook.bytes + CODE_BYTES * codebook.rows;
     this.#backend = backend;
-    this.#weights = codebook;
-    this.#map = backend.codebookKernels().map(this.#codebook.codeOf, this.#codebook.bias);
-    this.#scores = backend.floats(COLUMNS * stride(codebook.rows));
+    this.#words = codebook;
+    this.#residual = null;
+    this.bytes = codebook.bytes + CODE_BYTES * codebook.rows;
+    const residualCodes = residual && new ResidualCodes(this.#codebook, residual);
+    if (residual && residualCodes) {
+      expectInteger("basis.rows", residual.basis.rows, residualCodes.size, residualCodes.size);
+      expectInteger("basis.cols", residual.basis.cols, this.hidden, this.hidden);
+      this.bytes += residual.basis.bytes + residualCodes.looks * (residual.bytes + TOKEN_BYTES);
+    }
+    const taken: (() => void)[] = [];
+    try {
+      this.#map = backend.codebookKernels().map(this.#codebook.codeOf, this.#codebook.bias);
+      taken.push(() => backend.codebookKernels().free(this.#map));
+      this.#scores = backend.floats(COLUMNS * stride(codebook.rows));
+      taken.push(() => backend.free(this.#scores));
+      if (residual && residualCodes) {
+        const z = backend.floats(COLUMNS * stride(residual.basis.rows));
+        this.#residual = { codes: residualCodes, basis: residual.basis, z };
+      }
+    } catch (error) {
+      for (const giveBack of taken) giveBack();
+      throw error;
+    }
   }
 
-  /** Bytes of the backend that a head takes beside its codebook. */
-  static heldBytes(backend: Backend, vocab: number, codes: number): number {
-    return backend.codebookKernels().mapBytes(vocab) + 4 * COLUMNS * stride(codes);
+  /** Bytes of the backend that a head takes beside its matrices. @param basis M; 0: there are no residual codes. */
+  static heldBytes(backend: Backend, vocab: number, codes: number, basis = 0): number {
+    return backend.codebookKernels().mapBytes(vocab) + 4 * COLUMNS * (stride(codes) + stride(basis));
   }
 
   /** @param edits Logits of few tokens in place of the head's, here and below. */
   argmax(state: Floats, edits?: LogitEdits): number | Promise<number> {
-    return this.#ask(state, (scores) => this.#codebook.argmax(scores, edits));
+    return this.#ask(state, edits, (scores, apart) => this.#codebook.argmax(scores, apart));
   }
 
   top(state: Floats, count: number, edits?: LogitEdits): Top | Promise<Top> {
     expectInteger("count", count, 0, this.vocab);
-    return this.#ask(state, (scores) => this.#codebook.top(scores, count, edits));
+    return this.#ask(state, edits, (scores, apart) => this.#codebook.top(scores, count, apart));
   }
 
   sample(state: Floats, draw: HeadDraw, edits?: LogitEdits): number | Promise<number> {
     const read = readDraw(draw);
-    return this.#ask(state, (scores) => this.#codebook.draw(scores, read, edits));
+    return this.#ask(state, edits, (scores, apart) => this.#codebook.draw(scores, read, apart));
   }
 
   logPartition(state: Floats, temperature = 1, edits?: LogitEdits): number | Promise<number> {
     expectTemperature(temperature);
-    return this.#ask(state, (scores) => this.#codebook.logPartition(scores, temperature, edits));
+    return this.#ask(state, edits, (scores, apart) =>
+      this.#codebook.logPartition(scores, temperature, apart),
+    );
   }
 
   rows(states: Floats, columns: number, out: Floats): void {
@@ -100,18 +135,25 @@ export class VqHead implements Head {
       for (let column = 0; column < some; column++) {
         const row = backend.slice(out, (first + column) * stride(this.vocab), this.vocab);
         backend.codebookKernels().row(row, this.#scoresOf(column), this.#map);
+        if (this.#residual !== null) this.#writeOpened(row, this.#seen(column) as Seen);
       }
     }
   }
 
   /** This head as a draft head: one look at the codebook for whatever is asked of a state. */
   openDraft(): DraftHead {
-    return new HeadDraft(this.#backend, this, {
-      see: (state) => this.#ask(state, (scores) => scores.slice()),
-      top: (scores, count) => this.#codebook.top(scores, count),
-      row: (out, scores) => {
-        this.#backend.write(this.#scoresOf(0), scores);
+    return new HeadDraft<Seen>(this.#backend, this, {
+      see: (state) => {
+        this.#score(state, 1);
+        const seen = this.#seen(0);
+        const kept = ({ scores, opened }: Seen) => ({ scores: scores.slice(), opened });
+        return seen instanceof Promise ? seen.then(kept) : kept(seen);
+      },
+      top: ({ scores, opened }, count) => this.#codebook.top(scores, count, opened),
+      row: (out, seen) => {
+        this.#backend.write(this.#scoresOf(0), seen.scores);
         this.#backend.codebookKernels().row(out, this.#scoresOf(0), this.#map);
+        this.#writeOpened(out, seen);
       },
     });
   }
@@ -119,22 +161,57 @@ export class VqHead implements Head {
   close(): void {
     this.#backend.codebookKernels().free(this.#map);
     this.#backend.free(this.#scores);
+    if (this.#residual !== null) this.#backend.free(this.#residual.z);
   }
 
-  #ask<T>(state: Floats, answer: (scores: Float32Array) => T): T | Promise<T> {
+  #ask<T>(
+    state: Floats,
+    edits: LogitEdits | undefined,
+    answer: (scores: Float32Array, apart?: LogitEdits | Apart) => T,
+  ): T | Promise<T> {
     this.#score(state, 1);
-    const scores = this.#backend.read(this.#scoresOf(0));
-    return scores instanceof Promise ? scores.then(answer) : answer(scores);
+    const seen = this.#seen(0);
+    const tell = ({ scores, opened }: Seen) =>
+      answer(scores, opened && edits ? opened.with(edits) : (opened ?? edits));
+    return seen instanceof Promise ? seen.then(tell) : tell(seen);
   }
 
   #score(states: Floats, columns: number): void {
     const backend = this.#backend;
-    backend.matmul(states, columns, [{ weights: this.#weights, out: this.#scores }]);
-    backend.codebookKernels().snap(this.#scores, columns * stride(this.#weights.rows));
+    backend.matmul(states, columns, [{ weights: this.#words, out: this.#scores }]);
+    backend.codebookKernels().snap(this.#scores, columns * stride(this.#words.rows));
+    if (this.#residual === null) return;
+    backend.matmul(states, columns, [{ weights: this.#residual.basis, out: this.#residual.z }]);
+  }
+
+  /** Of a column that was scored; views. */
+  #seen(column: number): Seen | Promise<Seen> {
+    const backend = this.#backend;
+    const scores = backend.read(this.#scoresOf(column));
+    if (this.#residual === null) {
+      const plain = (values: Float32Array): Seen => ({ scores: values, opened: undefined });
+      return scores instanceof Promise ? scores.then(plain) : plain(scores);
+    }
+    const { codes, basis } = this.#residual;
+    const z = backend.read(backend.slice(this.#residual.z, column * stride(basis.rows), basis.rows));
+    const opened = (values: Float32Array, at: Float32Array): Seen => ({
+      scores: values,
+      opened: codes.open(values, at),
+    });
+    if (!(scores instanceof Promise) && !(z instanceof Promise)) return opened(scores, z);
+    return Promise.all([scores, z]).then(([values, at]) => opened(values, at));
+  }
+
+  /** Puts the logits of opened codes into a row, (V). */
+  #writeOpened(row: Floats, { opened }: Seen): void {
+    if (opened === undefined) return;
+    const values = (this.#backend.read(row) as Float32Array).slice();
+    for (let i = 0; i < opened.tokens.length; i++) values[opened.tokens[i]] = opened.logits[i];
+    this.#backend.write(row, values);
   }
 
   #scoresOf(column: number): Floats {
-    const codes = this.#weights.rows;
+    const codes = this.#words.rows;
     return this.#backend.slice(this.#scores, column * stride(codes), codes);
   }
 }

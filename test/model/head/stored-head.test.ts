@@ -1,8 +1,10 @@
 /** Files with heads beside the dense one, or instead of it. */
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { createPipeline, type Step } from "../../../src/decoding/pipeline.ts";
 import { aheadOf } from "../../../src/engine/ahead.ts";
 import { encodeWeights } from "../../../src/format/blocks.ts";
 import { numberToF16 } from "../../../src/format/half.ts";
+import { VqHead } from "../../../src/model/head/vq-head.ts";
 import { ByteReader, loadModel, type Model, readGguf } from "../../../src/node.ts";
 import { type GgufTensor, ggufBytes, string } from "../../support/gguf-writer.ts";
 import { attempt, watchMemory } from "../../support/load-attempt.ts";
@@ -34,6 +36,35 @@ const HEAD: Readonly<Record<string, GgufTensor>> = {
     [VOCAB],
     new Uint8Array(Uint16Array.from(BIAS, (value) => numberToF16(value)).buffer),
   ),
+};
+
+/** Residual codes of 4 bytes, 8 sub-vectors of 2 columns. */
+const RESIDUAL: Readonly<Record<string, GgufTensor>> = {
+  basis: tensor(
+    "output_vq.residual.basis.weight",
+    "F16",
+    [HIDDEN, 16],
+    encodeWeights(
+      "F16",
+      Float32Array.from({ length: 16 * HIDDEN }, () => 0.2 * random.normal()),
+    ),
+  ),
+  residualWords: tensor(
+    "output_vq.residual.codebook",
+    "F32",
+    [16, 2, 8],
+    encodeWeights(
+      "F32",
+      Float32Array.from({ length: 256 }, () => random.normal()),
+    ),
+  ),
+  residuals: tensor(
+    "output_vq.residual.codes",
+    "I8",
+    [4, VOCAB],
+    Uint8Array.from({ length: 4 * VOCAB }, () => random.below(256)),
+  ),
+  residualBias: tensor("output_vq.residual.bias", "F16", [VOCAB], new Uint8Array(2 * VOCAB)),
 };
 
 interface FileOptions {
@@ -124,6 +155,51 @@ describe.each(["wasm", "reference"] as const)("a file with a vq head, on %s", (b
     expect((await generated(model, "self", 1)).tokens).toEqual(tokens);
   });
 
+  it("makes no row where the codebook alone can tell the token, and writes the same", async () => {
+    const model = await loadModel(fileOf({ ...OWN, parts: RESIDUAL }), { backend });
+    const rows = vi.spyOn(VqHead.prototype, "rows");
+    try {
+      for (const options of [
+        { temperature: 0 },
+        { temperature: 1, topK: 9, topP: 1, seed: 5 },
+        { temperature: 1, topK: 0, topP: 1, seed: 5 },
+      ]) {
+        const steps: Step[] = [{ step: "temperature", temperature: options.temperature }];
+        if (options.topK) steps.unshift({ step: "top-k", k: options.topK });
+        const pipeline = createPipeline(steps);
+        rows.mockClear();
+        const tokens: number[] = [];
+        const text = model.generate([1, 2, 3], { maxTokens: 12, ignoreEos: true, ...options });
+        for await (const { token } of text) tokens.push(token);
+        expect(rows.mock.calls.length).toBe(options.topK === 0 ? 12 : 0);
+        const history = [1, 2, 3];
+        for (const token of tokens) {
+          const row = await rowAfter(model, history);
+          expect(pipeline.sample(row, { history, promptLength: 3, seed: options.seed ?? 0 }).token).toBe(
+            token,
+          );
+          history.push(token);
+        }
+      }
+    } finally {
+      rows.mockRestore();
+    }
+  });
+
+  it("decodes with residual codes, alone and drafting", async () => {
+    const [plain, ours] = [
+      await loadModel(fileOf(OWN), { backend }),
+      await loadModel(fileOf({ ...OWN, parts: RESIDUAL }), { backend }),
+    ];
+    expect(ours.fingerprint).not.toBe(plain.fingerprint);
+    const [row, before] = [await rowAfter(ours, [1, 2]), await rowAfter(plain, [1, 2])];
+    expect(row.filter((logit, i) => logit !== before[i]).length).toBeGreaterThan(VOCAB / 2);
+    for (const temperature of [0, 1]) {
+      const { tokens } = await generated(ours, "none", temperature);
+      expect((await generated(ours, "self", temperature)).tokens).toEqual(tokens);
+    }
+  });
+
   it("takes codes of 32 bits and biases of f32", async () => {
     const parts = {
       codes: tensor("output_vq.codes", "I32", [VOCAB], new Uint8Array(Int32Array.from(CODE_OF).buffer)),
@@ -148,6 +224,22 @@ describe("a file with a head that is not sound is refused:", () => {
       "a tensor is one too many",
       { parts: { more: tensor("output_vq.more", "F32", [1], new Uint8Array(4)) } },
       'tensor "output_vq.more" is not part of a vq head here',
+    ],
+    [
+      "a part of the residual codes is missing",
+      { ...OWN, parts: { ...RESIDUAL, basis: undefined } },
+      'residual codes need tensor "output_vq.residual.basis.weight"',
+    ],
+    [
+      "residual codes are of other sub-vectors",
+      {
+        ...OWN,
+        parts: {
+          ...RESIDUAL,
+          residualWords: tensor("output_vq.residual.codebook", "F32", [16, 4, 4], new Uint8Array(1024)),
+        },
+      },
+      '"sub-vectors of residual.codebook" must be an integer from 8 to 8, got 4',
     ],
     [
       "there are codes for fewer tokens",
@@ -206,7 +298,7 @@ describe.each(["wasm", "reference"] as const)("a file with a vq head that was da
   afterAll(() => void vi.unstubAllGlobals());
 
   it("loads and decodes, or is refused in words", async () => {
-    const file = fileOf(OWN);
+    const file = fileOf({ ...OWN, parts: RESIDUAL });
     const { tensors, dataOffset } = await readGguf(ByteReader.from(file));
     const random = createRandom(17);
     const ranges = tensors

@@ -1,0 +1,160 @@
+/**
+ * residual-codes: what the word of a code misses of its tokens' rows, in a few bytes a token. Tokens of a code then have an
+ * order of their own in every context; looked at are those of the best codes only.
+ *
+ *     row[i]    =  s[c(i)] + r[i]                          tokens of the PROBES codes with the largest s[j] + β[j]
+ *     r[i]      =  ρ[i] + Σ_t table[t][code[i, t]]         rounded to the grid of the scores
+ *     table[t]  =  words[t] · z[t],   z = basis · state    16 numbers for each of S sub-vectors of C columns
+ *
+ * All other tokens keep s[c(i)] + b[i]. Of equal codes the lowest is looked at.
+ *
+ * Cost     M · D for z, 128 S to join two tables of 16 to one of 256, and S / 2 look-ups for each token that is looked at.
+ * Source   Jégou, Douze, Schmid 2011, "Product quantization for nearest neighbor search": residuals of a coarse quantiser,
+ *          and several of its cells.
+ */
+import { SCORE_RANGE, snapped } from "../../backend/head-kernels.ts";
+import { expectInteger, expectNumber } from "../../errors.ts";
+import type { Codebook } from "./codebook.ts";
+import type { Apart, LogitEdits } from "./codebook-edits.ts";
+
+/** Codewords of a sub-vector. */
+export const RESIDUAL_WORDS = 16;
+/** Codes whose tokens are looked at. */
+export const PROBES = 32;
+/** Bytes of a token, at most. */
+export const MOST_RESIDUAL_BYTES = 64;
+/** Columns of a sub-vector, at most. */
+export const MOST_RESIDUAL_COLUMNS = 64;
+
+export interface ResidualTables {
+  /** S / 2, of a token. */
+  readonly bytes: number;
+  /** (V, S / 2): sub-vectors 2t and 2t + 1 in the low and the high four bits of byte t. */
+  readonly codes: Uint8Array;
+  /** (S, C, 16) */
+  readonly words: Float32Array;
+  /** ρ, (V) within ±2048. */
+  readonly bias: ArrayLike<number>;
+}
+
+export class ResidualCodes {
+  /** M = S · C: rows of the basis. */
+  readonly size: number;
+  readonly #codebook: Codebook;
+  /** Of a token. */
+  readonly #bytes: number;
+  /** (V, S / 2) and (V), in order of the codebook's members: those of a code stand together. */
+  readonly #codes: Uint8Array;
+  readonly #bias: Float32Array;
+  readonly #words: Float32Array;
+  /** (S / 2, 256) working memory: of this precision they fit a first-level cache. */
+  readonly #tables: Float32Array;
+
+  /** @throws {RangeError} If lengths do not belong together or a number is out of range; the message names it. */
+  constructor(codebook: Codebook, { bytes, codes, words, bias }: ResidualTables) {
+    const { vocab } = codebook;
+    expectInteger("bytes", bytes, 1, MOST_RESIDUAL_BYTES);
+    expectInteger("codes.length", codes.length, vocab * bytes, vocab * bytes);
+    expectInteger("bias.length", bias.length, vocab, vocab);
+    expectInteger("columns", words.length / (2 * bytes * RESIDUAL_WORDS), 1, MOST_RESIDUAL_COLUMNS);
+    const wrong = words.findIndex((word) => !Number.isFinite(word));
+    if (wrong >= 0) expectNumber(`words[${wrong}]`, words[wrong], -Number.MAX_VALUE, Number.MAX_VALUE);
+    this.size = words.length / RESIDUAL_WORDS;
+    this.#codebook = codebook;
+    this.#bytes = bytes;
+    this.#words = words;
+    this.#codes = new Uint8Array(codes.length);
+    this.#bias = new Float32Array(vocab);
+    for (const [at, token] of codebook.members.tokens.entries()) {
+      this.#codes.set(codes.subarray(token * bytes, (token + 1) * bytes), at * bytes);
+      this.#bias[at] = expectNumber(`bias[${token}]`, bias[token], -SCORE_RANGE, SCORE_RANGE);
+    }
+    this.#tables = new Float32Array(bytes * 256);
+  }
+
+  /** Tokens that are looked at for a state, as a rule. */
+  get looks(): number {
+    const { codes, vocab } = this.#codebook;
+    return Math.ceil((Math.min(PROBES, codes) / codes) * vocab);
+  }
+
+  /** @param scores (K) snapped. @param z (M) */
+  open(scores: Float32Array, z: Float32Array): OpenedCodes {
+    const { members, codeOf, codes } = this.#codebook;
+    const { tokens, starts } = members;
+    const best = this.#codebook.bestCodes(scores, PROBES);
+    const isOpen = new Uint8Array(codes);
+    let count = 0;
+    for (const code of best) {
+      isOpen[code] = 1;
+      count += starts[code + 1] - starts[code];
+    }
+    this.#fillTables(z);
+    const [bytes, residuals, tables, bias] = [this.#bytes, this.#codes, this.#tables, this.#bias];
+    const opened = new Uint32Array(count);
+    const logits = new Float64Array(count);
+    let to = 0;
+    for (const code of best) {
+      for (let at = starts[code]; at < starts[code + 1]; at++) {
+        let sum = bias[at];
+        for (let byte = 0; byte < bytes; byte++) sum += tables[byte * 256 + residuals[at * bytes + byte]];
+        opened[to] = tokens[at];
+        logits[to++] = scores[code] + snapped(sum);
+      }
+    }
+    return new OpenedCodes(opened, logits, isOpen, codeOf);
+  }
+
+  #fillTables(z: Float32Array): void {
+    const [words, tables] = [this.#words, this.#tables];
+    const columns = this.size / (2 * this.#bytes);
+    const products = new Float64Array(2 * RESIDUAL_WORDS);
+    for (let byte = 0; byte < this.#bytes; byte++) {
+      products.fill(0);
+      for (let column = 0; column < 2 * columns; column++) {
+        const k = 2 * byte * columns + column;
+        const half = column < columns ? 0 : RESIDUAL_WORDS;
+        for (let j = 0; j < RESIDUAL_WORDS; j++) products[half + j] += words[k * RESIDUAL_WORDS + j] * z[k];
+      }
+      for (let code = 0; code < 256; code++) {
+        tables[byte * 256 + code] = products[code & 15] + products[RESIDUAL_WORDS + (code >> 4)];
+      }
+    }
+  }
+}
+
+/** Tokens of whole codes with logits of their own. */
+export class OpenedCodes implements Apart {
+  /** By code. */
+  readonly tokens: Uint32Array;
+  readonly logits: Float64Array;
+  readonly #isOpen: Uint8Array;
+  readonly #codeOf: Uint16Array;
+
+  constructor(tokens: Uint32Array, logits: Float64Array, isOpen: Uint8Array, codeOf: Uint16Array) {
+    this.tokens = tokens;
+    this.logits = logits;
+    this.#isOpen = isOpen;
+    this.#codeOf = codeOf;
+  }
+
+  isAlone(token: number): boolean {
+    return this.#isOpen[this.#codeOf[token]] === 1;
+  }
+
+  has(code: number): boolean {
+    return this.#isOpen[code] === 1;
+  }
+
+  best(code: number, whole: number): number {
+    return this.#isOpen[code] === 1 ? -Infinity : whole;
+  }
+
+  /** With logits that something else decides, which go first. */
+  with(edits: LogitEdits): LogitEdits {
+    const logits = new Map(Array.from(this.tokens, (token, i) => [token, this.logits[i]]));
+    for (let i = 0; i < edits.tokens.length; i++) logits.set(edits.tokens[i], edits.logits[i]);
+    const tokens = [...logits.keys()].sort((a, b) => a - b);
+    return { tokens, logits: tokens.map((token) => logits.get(token)!) };
+  }
+}
