@@ -76,13 +76,21 @@ function decideBySampler(draft: Draft, rows: DraftRows, start: number, verificat
     return { accepted: [], emitted: [sampler.choose(rowAt(rows, 0))], tested: 0 };
   }
   const emitted: Choice[] = [];
+  let isStuck = false;
   const sample = (_row: Row, _position: number, path: readonly number[], index: number) => {
     const last = path.at(-1);
     // The text is over: no row is made sense of behind its end.
-    if (last !== undefined && endTokens.has(last)) return last;
-    const choice = sampler.choose(rowAt(rows, index), path, emitted.at(-1)?.state);
-    emitted.push(choice);
-    return choice.token;
+    if (last !== undefined && (isStuck || endTokens.has(last))) return last;
+    try {
+      const choice = sampler.choose(rowAt(rows, index), path, emitted.at(-1)?.state);
+      emitted.push(choice);
+      return choice.token;
+    } catch (error) {
+      // No token may follow what was drafted. The text may end before, at a stop text: if not, the next round says so.
+      if (last === undefined || !(error instanceof RangeError)) throw error;
+      isStuck = true;
+      return last;
+    }
   };
   const verdict = verify({
     rows,
@@ -91,7 +99,10 @@ function decideBySampler(draft: Draft, rows: DraftRows, start: number, verificat
     random: seededRandom(seed),
     policy: { verifier: "match", sample },
   });
-  return { ...pathOf(verdict, emitted.length), emitted };
+  const path = pathOf(verdict, emitted.length);
+  // The last token is then computed on once more.
+  const accepted = isStuck ? path.accepted.slice(0, -1) : path.accepted;
+  return { ...path, accepted, emitted };
 }
 
 function decideByLaws(draft: Draft, rows: DraftRows, start: number, verification: Verification): Outcome {

@@ -33,6 +33,8 @@ export interface SamplerSettings {
   readonly constraint?: Constraint;
   /** Alternatives to tell with each token. Default 0. */
   readonly top?: number;
+  /** Tokens before the prompt, which nobody remembers: positions count them. Default 0. */
+  readonly offset?: number;
 }
 
 export class Sampler {
@@ -42,15 +44,20 @@ export class Sampler {
   /** Alternatives that `choose` tells. */
   readonly top: number;
   readonly #promptLength: number;
+  readonly #offset: number;
   readonly #history: number[];
   #state: PipelineState;
 
-  constructor(prompt: readonly number[], { pipeline, seed, constraint, top = 0 }: SamplerSettings) {
+  constructor(
+    prompt: readonly number[],
+    { pipeline, seed, constraint, top = 0, offset = 0 }: SamplerSettings,
+  ) {
     this.pipeline = pipeline;
     this.#seed = seed;
     this.#constraint = constraint;
     this.top = top;
     this.#promptLength = prompt.length;
+    this.#offset = offset;
     this.#history = [...prompt];
     this.#state = pipeline.start();
   }
@@ -104,6 +111,7 @@ export class Sampler {
       return use({
         history: this.#history,
         promptLength: this.#promptLength,
+        position: this.#offset + this.#history.length,
         seed: this.#seed,
         state,
         bitmask: this.#constraint && (maskAfter(this.#constraint, path) ?? undefined),

@@ -1,5 +1,5 @@
 /** Random requests, each without speculation and with it: the tokens must be the same. Knows no platform. */
-import type { GenerateOptions, GenerateResult, Model, SamplingOptions } from "../../src/index.ts";
+import type { GenerateOptions, GenerateResult, Grammar, Model, SamplingOptions } from "../../src/index.ts";
 import type { Random } from "../support/random.ts";
 import { ToyGrammar } from "../support/toy-grammar.ts";
 
@@ -52,10 +52,18 @@ async function outcomeOf(model: Model, prompt: string, options: GenerateOptions)
   }
 }
 
-/** @param drafts Models that may draft, of any vocabulary. */
-export async function randomPair(model: Model, drafts: readonly Model[], random: Random): Promise<Pair> {
+/**
+ * @param drafts Models that may draft, of any vocabulary.
+ * @param grammars One of which each text follows. Default: some follow a toy.
+ */
+export async function randomPair(
+  model: Model,
+  drafts: readonly Model[],
+  random: Random,
+  grammars?: readonly Grammar[],
+): Promise<Pair> {
   const prompt = PROMPTS[random.below(PROMPTS.length)];
-  const grammar = random.below(4) === 0 ? random.below(1000) : null;
+  const grammar = grammars !== undefined || random.below(4) === 0 ? random.below(1000) : null;
   const sampling = randomSampling(random, grammar !== null);
   const asked: GenerateOptions = {
     ...sampling,
@@ -67,7 +75,12 @@ export async function randomPair(model: Model, drafts: readonly Model[], random:
   const speculation = randomSpeculation(model, drafts, random, prompt);
   // A grammar is advanced by what is emitted, so each text needs its own.
   const withGrammar = (options: GenerateOptions): GenerateOptions =>
-    grammar === null ? options : { ...options, constraint: new ToyGrammar(model.vocab, grammar) };
+    grammar === null
+      ? options
+      : {
+          ...options,
+          constraint: grammars?.[grammar % grammars.length].open() ?? new ToyGrammar(model.vocab, grammar),
+        };
   const plain = await outcomeOf(model, prompt, withGrammar({ ...asked, draft: "none" }));
   const drafted = await outcomeOf(model, prompt, withGrammar({ ...asked, ...speculation }));
   const { draft } = speculation;

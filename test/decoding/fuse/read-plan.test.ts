@@ -223,6 +223,22 @@ describe("readPlan", () => {
     [{ sources: SOURCES, source: "base", weight: 1 }, '"plan" may have "sources", '],
     [{ sources: SOURCES, route: [source], by: 0 }, '"plan.route" must have at least 2 rows, got 1'],
     [
+      { sources: SOURCES, route: [source, { source: "expert" }], by: 2 },
+      '"plan.by" must be an integer from 0 to 1, got 2',
+    ],
+    [
+      { sources: SOURCES, lin: [{ route: [source, source], by: 0.5 }] },
+      '"plan.lin[0].by" must be an integer from 0 to 1, got 0.5',
+    ],
+    [
+      { sources: SOURCES, mix: [source, { source: "expert", weight: -0.1 }] },
+      '"plan.mix[1].weight" must not be negative, got -0.1',
+    ],
+    [
+      { sources: SOURCES, rows: { none: { mix: [{ ...source, weight: 0 }] } }, source: "none" },
+      '"plan.rows.none.mix" must have a weight above 0',
+    ],
+    [
       { sources: SOURCES, route: [source, source] },
       '"plan.by" must be a number, a name or an object, got undefined',
     ],

@@ -1,4 +1,5 @@
 /** Rows: the sums, choices and sources of a plan. */
+import { expectInteger } from "../../../errors.ts";
 import { expectArray, Fields } from "../../pipeline/fields.ts";
 import { LIMITS, type Modifiers, NORMS, type Node, type Norm, type NormName, type Term } from "../plan.ts";
 import { readSupports } from "./read-support.ts";
@@ -43,6 +44,7 @@ function readWord(reader: Reader, fields: Fields, word: (typeof WORDS)[number], 
       return { lin: readTerms(reader, path, fields.raw("lin"), depth, "raw") };
     case "mix": {
       const mix = readTerms(reader, path, fields.raw("mix"), depth, "logsoftmax");
+      expectShares(path, mix);
       return { mix, mode: fields.choice("mode", MODES, "exact") };
     }
     case "route": {
@@ -50,6 +52,7 @@ function readWord(reader: Reader, fields: Fields, word: (typeof WORDS)[number], 
       if (list.length < 2) throw new RangeError(`"${path}" must have at least 2 rows, got ${list.length}`);
       const route = list.map((row, index) => readNode(reader, `${path}[${index}]`, row, depth + 1));
       const by = readValue(reader, fields.path("by"), fields.raw("by"), depth + 1);
+      if (typeof by === "number") expectInteger(fields.path("by"), by, 0, route.length - 1);
       return { route: Object.freeze(route), by };
     }
     case "map": {
@@ -118,6 +121,15 @@ function readTerms(reader: Reader, path: string, json: unknown, depth: number, n
     throw new RangeError(`"${path}" must have a row that is not a sparse table`);
   }
   return Object.freeze(terms);
+}
+
+/** Of weights that are constants; computed ones are looked at in each step. */
+function expectShares(path: string, mix: readonly Term[]): void {
+  const wrong = mix.findIndex(({ weight }) => typeof weight === "number" && weight < 0);
+  if (wrong >= 0) {
+    throw new RangeError(`"${path}[${wrong}].weight" must not be negative, got ${mix[wrong].weight}`);
+  }
+  if (mix.every(({ weight }) => weight === 0)) throw new RangeError(`"${path}" must have a weight above 0`);
 }
 
 function isSparse(reader: Reader, node: Node): boolean {
