@@ -12,6 +12,11 @@ export class MemoryError extends RangeError {
   override name = "MemoryError";
 }
 
+/** A server that rows come from cannot be reached, refuses, or answers what makes no sense; its keys are never told. */
+export class RemoteError extends Error {
+  override name = "RemoteError";
+}
+
 /** 1234567 -> "1,234,567". Byte counts in messages are unreadable without it; locale-free on purpose. */
 export function grouped(value: number | bigint): string {
   return String(value).replace(/\B(?=(\d{3})+(?!\d))/g, ",");

@@ -5,6 +5,7 @@
 export { type Backend, stride } from "./backend/backend.ts";
 export { createReferenceBackend } from "./backend/reference/index.ts";
 export { createWasmBackend } from "./backend/wasm/index.ts";
+export { compileGrammar, type Grammar, type GrammarSpec } from "./decoding/constrain/grammar.ts";
 export { ChoiceConstraint, type Constraint } from "./decoding/constraint.ts";
 export type { Draft, DraftLaw, RowSet } from "./decoding/draft.ts";
 export type { Drafter } from "./decoding/drafter/drafter.ts";
@@ -50,8 +51,9 @@ export type {
   SpeculationSummary,
   Timings,
 } from "./engine/model.ts";
+export { connectModel, type RemoteModelOptions } from "./engine/remote/model.ts";
 export type { Rows, Session, SessionOptions, Source } from "./engine/source.ts";
-export { UnsupportedError } from "./errors.ts";
+export { RemoteError, UnsupportedError } from "./errors.ts";
 export { type ByteInput, ByteReader } from "./format/bytes.ts";
 export { readGguf } from "./format/gguf.ts";
 export {
@@ -68,4 +70,8 @@ export {
   trainCodebook,
 } from "./format/wire/index.ts";
 export type { ChatMessage } from "./model/chat-template.ts";
+export type { HeadDraw } from "./model/head/head.ts";
+export { type OpenHeadOptions, openHead } from "./model/head/open-head.ts";
+export type { OpenedHead } from "./model/head/opened-head.ts";
+export type { HeadMethod, HeadTensor } from "./model/head/stored-head.ts";
 export type { Tokenizer } from "./model/tokenizer.ts";

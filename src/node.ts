@@ -20,6 +20,7 @@ import {
   type KernelModules,
   type LoadOptions,
   loadModel as load,
+  type OpenGpu,
 } from "./engine/load-model.ts";
 import type { Model } from "./engine/model.ts";
 import type { ByteInput } from "./format/bytes.ts";
@@ -29,6 +30,12 @@ export * from "./index.ts";
 const FILE_CHUNK = 1 << 20;
 
 let modules: Promise<KernelModules> | undefined;
+
+/** Kernels for WebGPU, loaded when they are first asked for. */
+const openGpu: OpenGpu = async (gpu, options) => {
+  const { createWebGpuBackend, openDevice } = await import("./backend/webgpu/index.ts");
+  return createWebGpuBackend(await openDevice(gpu), { ...options, ownsDevice: true });
+};
 
 /** The kernels of this installation, compiled once. */
 export function kernelModules(): Promise<KernelModules> {
@@ -42,12 +49,12 @@ export function kernelModules(): Promise<KernelModules> {
  * @param input A path, a file: or http(s): URL, or anything that holds the bytes (Uint8Array, stream, Blob, Response).
  */
 export async function loadModel(input: string | URL | ByteInput, options: LoadOptions = {}): Promise<Model> {
-  const withModules = { ...options, modules: options.modules ?? (await kernelModules()) };
+  const withModules = { openGpu, ...options, modules: options.modules ?? (await kernelModules()) };
   if (!(typeof input === "string" || input instanceof URL)) return load(input, withModules);
   const url = input instanceof URL ? input : /^(https?|file):\/\//.test(input) ? new URL(input) : undefined;
-  if (url && url.protocol !== "file:") return load(await fetch(url, { signal: options.signal }), withModules);
+  if (url && url.protocol !== "file:") return load(() => fetch(url, { signal: options.signal }), withModules);
   const path = url ? fileURLToPath(url) : (input as string);
-  return load(await openFile(path), { name: basename(path).replace(/\.gguf$/i, ""), ...withModules });
+  return load(() => openFile(path), { name: basename(path).replace(/\.gguf$/i, ""), ...withModules });
 }
 
 /** A file as a Response: a stream whose length is known. */

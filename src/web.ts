@@ -12,6 +12,7 @@ import {
   type KernelModules,
   type LoadOptions,
   loadModel as load,
+  type OpenGpu,
 } from "./engine/load-model.ts";
 import type { Model } from "./engine/model.ts";
 import type { ByteInput } from "./format/bytes.ts";
@@ -19,6 +20,12 @@ import type { ByteInput } from "./format/bytes.ts";
 export * from "./index.ts";
 
 let modules: Promise<KernelModules> | undefined;
+
+/** Kernels for WebGPU, loaded when they are first asked for. */
+const openGpu: OpenGpu = async (gpu, options) => {
+  const { createWebGpuBackend, openDevice } = await import("./backend/webgpu/index.ts");
+  return createWebGpuBackend(await openDevice(gpu), { ...options, ownsDevice: true });
+};
 
 /** The kernels, fetched and compiled once. */
 export function kernelModules(): Promise<KernelModules> {
@@ -32,9 +39,9 @@ export function kernelModules(): Promise<KernelModules> {
  * @param input A URL, or anything that holds the bytes (File, Blob, Uint8Array, stream, Response).
  */
 export async function loadModel(input: string | URL | ByteInput, options: LoadOptions = {}): Promise<Model> {
-  const withModules = { ...options, modules: options.modules ?? (await kernelModules()) };
+  const withModules = { openGpu, ...options, modules: options.modules ?? (await kernelModules()) };
   if (!(typeof input === "string" || input instanceof URL)) return load(input, withModules);
-  return load(await fetch(input, { signal: options.signal }), withModules);
+  return load(() => fetch(input, { signal: options.signal }), withModules);
 }
 
 async function compileModules(): Promise<KernelModules> {

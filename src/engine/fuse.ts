@@ -99,11 +99,15 @@ export class FusedSource implements Source {
   readonly vocab: number;
   /** The smallest of the sources' beside their prefixes. */
   readonly contextLength: number;
+  /** The fewest of the sources'. */
+  readonly known?: number;
   readonly #fusion: Fusion;
 
   constructor(fusion: Fusion) {
     this.vocab = fusion.vocab;
     this.contextLength = fusion.contextLength;
+    const known = fusion.inputs.flatMap(({ source }) => source.known ?? []);
+    if (known.length > 0) this.known = Math.min(...known);
     this.#fusion = fusion;
     setBackend(this, fusion.backend);
   }
@@ -114,12 +118,14 @@ export class FusedSource implements Source {
     seed = 0,
     promptLength = 1,
     audit = false,
+    signal,
   }: SessionOptions = {}): FusedSession {
     const options: FusedOptions = {
       capacity: expectInteger("capacity", capacity, 1, this.contextLength),
       seed: expectSeed(seed),
       promptLength: expectInteger("promptLength", promptLength, 1, this.contextLength),
       audit,
+      signal,
     };
     return FusedSession.open(this.#fusion, options);
   }

@@ -23,11 +23,13 @@ export class BridgedSource implements Source {
   /** Of the rows. */
   readonly vocab: number;
   readonly contextLength: number;
+  readonly known?: number;
   readonly #reader: TokenReader;
   readonly #model: TextModel;
 
   constructor(reader: TokenReader, model: TextModel) {
     this.vocab = model.vocab;
+    if (model.known !== undefined) this.known = model.known;
     this.contextLength = model.contextLength;
     this.#reader = reader;
     this.#model = model;

@@ -47,13 +47,19 @@ export class FusedMember {
   static open(
     input: FusedInput,
     index: number,
-    { capacity, promptLength, seed }: Readonly<Required<SessionOptions>>,
+    {
+      capacity,
+      promptLength,
+      seed,
+      signal,
+    }: SessionOptions & { capacity: number; promptLength: number; seed: number },
   ): FusedMember {
     const before = input.prefix.length;
     const session = input.source.open({
       capacity: before + capacity,
       promptLength: before + promptLength,
       seed: seedWithin(seed, index),
+      signal,
     });
     return new FusedMember(input, index, session, 0);
   }

@@ -100,6 +100,7 @@ class FusedModel implements Model {
   readonly build: Model["build"];
   readonly vocab: number;
   readonly contextLength: number;
+  readonly known?: number;
   readonly fingerprint: string;
   /** Of all models, each once. */
   readonly weightBytes: number;
@@ -121,6 +122,7 @@ class FusedModel implements Model {
     this.build = base.build;
     this.vocab = source.vocab;
     this.contextLength = source.contextLength;
+    if (source.known !== undefined) this.known = source.known;
     this.fingerprint = fingerprintOf(members, options);
     this.weightBytes = models.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
     this.loadMs = models.reduce((sum, { loadMs }) => sum + loadMs, 0);

@@ -24,7 +24,9 @@ export interface Fusion extends Pick<StepSettings, "program" | "kernels" | "give
 }
 
 /** What one session was opened for. */
-export type FusedOptions = Readonly<Required<SessionOptions>>;
+export type FusedOptions = Readonly<
+  Required<Omit<SessionOptions, "signal">> & Pick<SessionOptions, "signal">
+>;
 
 /**
  * One sequence on a fused source, with a session on each of its sources.

@@ -74,8 +74,8 @@ async function openText(
   const { promptTokens, seed, options } = request;
   const capacity = capacityOf(request);
   if (engine.openText !== undefined) return await engine.openText(promptTokens, capacity, options.signal);
-  const { audit } = options;
-  const session = source.open({ capacity, promptLength: promptTokens.length, seed, audit });
+  const { audit, signal } = options;
+  const session = source.open({ capacity, promptLength: promptTokens.length, seed, audit, signal });
   return { session, cachedTokens: 0, close: () => session.close() };
 }
 
@@ -100,7 +100,7 @@ async function* decode(
       constraint,
     });
     const audits = request.options.audit ? session.audits?.().slice(0, result.tokens.length) : undefined;
-    return { ...result, ...(audits && { audits }) };
+    return { ...result, ...(audits && { audits }), ...(model.known !== undefined && { known: model.known }) };
   } finally {
     speculation?.close();
   }

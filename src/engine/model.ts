@@ -106,7 +106,7 @@ export interface SpeculationSummary {
   readonly verifier: VerifierName;
   /** Whether the text depends on model, prompt, pipeline and seed alone, not on the drafter. */
   readonly reproducible: boolean;
-  /** Whether the text has the law of plain decoding. */
+  /** Whether the text has the law of plain decoding, by rows that tell all of it. */
   readonly lossless: boolean;
   readonly drafted: number;
   readonly tested: number;
@@ -157,6 +157,8 @@ export interface GenerateResult {
   readonly logProbabilities?: readonly TokenAlternatives[];
   /** Where a drafter was asked for. */
   readonly speculation?: SpeculationSummary;
+  /** Tokens that rows told the probability of, where that is not all: the text is of that law, not of the model's own. */
+  readonly known?: number;
   /** Per token, where `audit` was asked for and the model is a fused one. */
   readonly audits?: readonly FuseAudit[];
 }
@@ -175,6 +177,8 @@ export interface Model extends Source {
   /** Which backend runs it. */
   readonly backend: "reference" | "wasm" | "webgpu";
   readonly build: "simd" | "relaxed" | null;
+  /** Why that is not the backend that was asked for. */
+  readonly fallback?: string;
   /** Hash of weights, kernels and backend: equal fingerprint, prompt, options and seed give equal text. */
   readonly fingerprint: string;
   /** Bytes of packed weights held. */

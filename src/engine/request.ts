@@ -37,7 +37,9 @@ export function readRequest(
   const { endTokens } = model.tokenizer;
   const pipeline = openPipeline(options, endTokens);
   const { logProbabilities, stopTokens = [] } = options;
-  if (logProbabilities !== undefined) expectInteger("logProbabilities", logProbabilities, 0, MAX_TOP);
+  // Of a server that tells the likeliest tokens, no more can be told.
+  const most = Math.min(MAX_TOP, model.known ?? MAX_TOP);
+  if (logProbabilities !== undefined) expectInteger("logProbabilities", logProbabilities, 0, most);
   for (const [i, token] of stopTokens.entries()) expectInteger(`stopTokens[${i}]`, token, 0, model.vocab - 1);
   options.signal?.throwIfAborted();
   return {

@@ -20,6 +20,8 @@ import { compute, type Work } from "./work.ts";
 export interface SessionHost {
   readonly backend: Backend;
   readonly model: Llama;
+  /** Where rows are looked at, if they are made on another device. Default: the backend. */
+  readonly rowsBackend?: Backend;
   /** Gives back some memory that can be done without; false if there is none. Asked for when a session is short of it. */
   relieve?(): boolean;
 }
@@ -28,13 +30,16 @@ export interface SessionHost {
 export class LocalSession implements Session {
   readonly capacity: number;
   readonly model: Llama;
-  readonly ahead: Ahead;
+  /** Absent where rows are made on another device: heads that draft ask it for numbers at once. */
+  readonly ahead: Ahead | undefined;
   readonly nll: Session["nll"];
   readonly #host: SessionHost;
   readonly #backend: Backend;
   readonly #cache: KvCache;
   #rows: Floats;
   #rowCount = 1;
+  /** Copies of rows that were made on another device, in its own backend. */
+  #copies: Floats | null = null;
   #length: number;
   #closed = false;
   /** Keys and values of a tree's nodes, by slot. */
@@ -65,11 +70,13 @@ export class LocalSession implements Session {
     this.#backend = backend;
     this.#length = length;
     this.#states = new AheadStates(backend, model.config.hidden);
-    this.ahead = {
-      run: (tokens) => this.#runAhead(tokens),
-      headBytes: model.headBytes,
-      openHead: () => model.openDraftHead(),
-    };
+    this.ahead = host.rowsBackend
+      ? undefined
+      : {
+          run: (tokens) => this.#runAhead(tokens),
+          headBytes: model.headBytes,
+          openHead: () => model.openDraftHead(),
+        };
     if (model.hasLikelihood) this.nll = (tokens, targets) => this.#nll(tokens, targets);
     this.#rows = this.#relieved(() => backend.floats(stride(model.vocab)));
     try {
@@ -86,7 +93,9 @@ export class LocalSession implements Session {
 
   async forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<Rows> {
     const call = this.check(tokens, rows, parents);
-    const work = this.prepare(call, call.rows === 1 && call.tree === null && this.model.answers !== null);
+    const isLocal = this.#host.rowsBackend === undefined;
+    const isLazy = isLocal && call.rows === 1 && call.tree === null && this.model.answers !== null;
+    const work = this.prepare(call, isLazy);
     compute(this.model, [work]);
     return await work.finish();
   }
@@ -203,6 +212,7 @@ export class LocalSession implements Session {
     if (this.#waiting !== null) this.#backend.free(this.#waiting);
     this.#backend.free(this.#rows);
     if (this.#lastStates !== null) this.#backend.free(this.#lastStates);
+    if (this.#copies !== null) this.#host.rowsBackend?.free(this.#copies);
     this.#states.free();
   }
 
@@ -289,31 +299,45 @@ export class LocalSession implements Session {
 
   async #read(count: number): Promise<Rows> {
     const { vocab } = this.model;
-    const backend = this.#backend;
     const call = this.#calls;
-    const at = (index: number) => {
+    const expectCurrent = () => {
       if (this.#closed || this.#calls !== call)
         throw new TypeError("Cannot read rows: their session was called again, or closed");
-      expectInteger("index", index, 0, count - 1);
-      return backend.slice(this.#rows, index * stride(vocab), vocab);
     };
-    // A backend on another device hands its rows over here; one in this process is looked at when asked.
-    const remote = backend.name === "webgpu";
-    const values = remote && count > 0 ? await backend.read(this.#rows) : new Float32Array(0);
+    // Rows of another device are copied at once; those of this process are looked at when asked.
+    const { rowsBackend: backend = this.#backend } = this.#host;
+    const rows =
+      backend === this.#backend ? () => this.#rows : await this.#copied(backend, count, expectCurrent);
+    const at = (index: number) => {
+      expectCurrent();
+      expectInteger("index", index, 0, count - 1);
+      return backend.slice(rows(), index * stride(vocab), vocab);
+    };
     return {
       count,
       vocab,
-      row: (index) => {
-        const floats = at(index);
-        if (!remote) return backend.read(floats) as Float32Array;
-        return values.subarray(index * stride(vocab), index * stride(vocab) + vocab);
-      },
+      row: (index) => backend.read(at(index)) as Float32Array,
       argmax: (index) => backend.argmax(at(index), vocab) as number,
       top: (index, some) =>
         backend.top(at(index), vocab, expectInteger("count", some, 0, vocab)) as ReturnType<Rows["top"]>,
       logSumExp: (index) => backend.logSumExp(at(index), vocab) as number,
-      ...(!remote && { law: (index: number) => backend.lawKernels(at(index), vocab) }),
+      law: (index) => backend.lawKernels(at(index), vocab),
     };
+  }
+
+  /** Has `count` rows in the backend that looks at them. */
+  async #copied(backend: Backend, count: number, expectCurrent: () => void): Promise<() => Floats> {
+    const length = count * stride(this.model.vocab);
+    const values = await this.#backend.read(this.#backend.slice(this.#rows, 0, length));
+    expectCurrent();
+    if (this.#copies === null || this.#copies.length < length) {
+      if (this.#copies !== null) backend.free(this.#copies);
+      this.#copies = null;
+      this.#copies = backend.floats(length);
+    }
+    const copies = this.#copies;
+    backend.write(copies, values);
+    return () => copies;
   }
 
   #expectOpen(): void {

@@ -48,6 +48,8 @@ export interface SessionOptions {
   promptLength?: number;
   /** Whether to keep how each row came about. Default false. */
   audit?: boolean;
+  /** Ends calls that wait for a server. What computes here takes no notice. */
+  signal?: AbortSignal;
 }
 
 export interface Session {
@@ -132,6 +134,11 @@ export interface Call {
 export interface Source {
   readonly vocab: number;
   readonly contextLength: number;
+  /**
+   * Tokens of a row whose probability is known, the likeliest: all others share what is left. Absent: all are. What is drawn
+   * of such rows is of that law, which is not the model's beyond those tokens.
+   */
+  readonly known?: number;
   /** @throws {RangeError} If an option is out of range, or the memory does not suffice (MemoryError). */
   open(options?: SessionOptions): Session;
   /**

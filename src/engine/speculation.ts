@@ -18,12 +18,16 @@ import type { Session } from "./source.ts";
 export interface OpenSpeculation extends Speculation {
   readonly name: string;
   readonly stats: SpeculationStats;
+  /** Whether rows tell all of the target's law. */
+  readonly isWhole: boolean;
   close(): void;
 }
 
 /** Longest draft that can be asked for. */
 const MAX_DRAFT = 64;
 const FIXED_DRAFT = 4;
+/** Of a drafted token, where the target computes elsewhere: against a round trip it is little. */
+const REMOTE_COST = 0.1;
 
 /**
  * What a request asks for; nothing where nobody drafts.
@@ -49,10 +53,10 @@ export function openSpeculation(
     : openLookup(target, draft ?? "none", request, policy, constraint);
 }
 
-export function summarize({ name: drafter, policy, stats }: OpenSpeculation): SpeculationSummary {
+export function summarize({ name: drafter, policy, stats, isWhole }: OpenSpeculation): SpeculationSummary {
   const { lossless, reproducible } = findVerifier(policy.verifier);
   const { emitted: _, ...counts } = stats.toJSON();
-  return { drafter, verifier: policy.verifier, reproducible, lossless, ...counts };
+  return { drafter, verifier: policy.verifier, reproducible, lossless: lossless && isWhole, ...counts };
 }
 
 /** A drafter without a model, with whatever else is known of the text. */
@@ -85,7 +89,7 @@ function openLookup(
     drafter,
     ...openController(target, kind, options, { byMatchLength: shape === "chain", shape }),
     policy,
-    ...watch(),
+    ...watch(target),
   };
 }
 
@@ -110,7 +114,8 @@ function openModel(
   });
   const isTree = sharesVocabulary(target, draft) && draftMode(policy.verifier, tree).endsWith("tree");
   // Until it is measured, a drafted token costs what the weights say.
-  const draftCost = Math.min(1, draft.weightBytes / target.weightBytes);
+  const draftCost =
+    target.weightBytes > 0 ? Math.min(1, draft.weightBytes / target.weightBytes) : REMOTE_COST;
   const kind = { name: `model:${draft.name}`, draft, verifier: policy.verifier };
   const shape = isTree ? "tree" : "chain";
   const { controller, close } = openController(target, kind, options, { draftCost, shape });
@@ -119,7 +124,7 @@ function openModel(
     drafter,
     controller,
     policy,
-    ...watch(),
+    ...watch(target),
     close() {
       close();
       drafter.close();
@@ -159,7 +164,7 @@ function openSelf(
     drafter,
     controller,
     policy,
-    ...watch(),
+    ...watch(target),
     close() {
       close();
       drafter.close();
@@ -181,8 +186,8 @@ function openController(
   };
 }
 
-function watch() {
-  return { now: () => performance.now(), stats: new SpeculationStats() };
+function watch({ known }: Model) {
+  return { now: () => performance.now(), stats: new SpeculationStats(), isWhole: known === undefined };
 }
 
 /** The verifier that is asked for, or what keeps the text. */
