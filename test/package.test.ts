@@ -35,7 +35,15 @@ describe.skipIf(!built)("the packed files", () => {
 
   it("are what it takes to run, and nothing else", () => {
     const folders = new Set(paths.map((path) => (path.includes("/") ? path.split("/")[0] : path)));
-    expect([...folders].sort()).toEqual(["LICENSE", "README.md", "build", "dist", "models", "package.json"]);
+    expect([...folders].sort()).toEqual([
+      "LICENSE",
+      "README.md",
+      "build",
+      "dist",
+      "docs",
+      "models",
+      "package.json",
+    ]);
     expect(paths).toEqual(expect.arrayContaining(["build/simd.wasm", "build/relaxed.wasm"]));
     expect(paths).toContain("models/edgewise-stories-q8_0.gguf");
     expect(paths.filter((path) => /(^|\/)(test|bench|node_modules)\//.test(path))).toEqual([]);

@@ -18,13 +18,21 @@ import { Metrics } from "./observe/metrics.ts";
 import { traceRequests } from "./observe/trace.ts";
 import { chatRoutes } from "./routes/chat.ts";
 import { completionRoutes } from "./routes/completions.ts";
+import { drafterRoutes } from "./routes/drafter.ts";
 import { fuseRoutes } from "./routes/fuse.ts";
 import { modelRoutes } from "./routes/models.ts";
 import { operationRoutes } from "./routes/operations.ts";
+import { rowRoutes } from "./routes/rows.ts";
+import { sampleRoutes } from "./routes/sample.ts";
 import { scoreRoutes } from "./routes/score.ts";
+import { sessionRoutes } from "./routes/sessions.ts";
 import { textRoutes } from "./routes/text.ts";
+import { verifyRoutes } from "./routes/verify.ts";
 import { RowBackend } from "./row-backend.ts";
 import type { Service, ServiceEnv } from "./service.ts";
+import { type SessionLimits, Sessions } from "./sessions.ts";
+import { SessionCaches } from "./sessions-caches.ts";
+import type { SessionHost } from "./sessions-host.ts";
 import { Slots } from "./slots.ts";
 
 export type { RateLimiter } from "./access/authenticate.ts";
@@ -35,13 +43,16 @@ export { type LazyOptions, lazyModels, type ModelRegistry } from "./models.ts";
 export type { NamedPlan } from "./named-plans.ts";
 export type { Log, LogLine } from "./observe/log.ts";
 
-export interface AppOptions extends Partial<Limits> {
+export interface AppOptions extends Partial<Limits>, SessionLimits {
   models: ModelRegistry;
   /** Serves requests that name no model. Default: the first of `models.names`. */
   defaultModel?: string;
-  /** Requests decoded at once; each holds a KV cache. Default 4. */
+  /**
+   * Requests decoded at once, as many of them as there is memory for: they share passes over the weights, and each holds
+   * a KV cache. Default 32, the columns of a pass.
+   */
   maxRunning?: number;
-  /** Requests that may wait for their turn before others get a 429. Default 16. */
+  /** Requests that may wait for their turn before others get a 429. Default 256. */
   maxWaiting?: number;
   /** Kernels for rows that come with requests. Default: none, they are fused in plain TypeScript, in f64. */
   modules?: KernelModules;
@@ -53,6 +64,10 @@ export interface AppOptions extends Partial<Limits> {
   rateLimiter?: RateLimiter;
   /** Origins whose pages may use the service from a browser; "*" stands for all. Default: none. */
   corsOrigins?: readonly string[];
+  /** Where a session lives, by its id. Default: here, for as long as this process does. */
+  sessionHost?: (id: string) => SessionHost;
+  /** What is in memory of sessions. Default: its own. */
+  sessionCaches?: SessionCaches;
   /** Is told of every request when it has ended. Default: a line of JSON on the console. */
   log?: Log;
   /** Is told of every error that a client only sees as "The server had an error". Default: a line of `log`. */
@@ -66,9 +81,9 @@ const EXPOSED = ["limit", "remaining", "reset"].flatMap((what) =>
 
 /**
  * The HTTP service over a set of models, speaking OpenAI's API: `/v1/completions`, `/v1/chat/completions`,
- * `/v1/models`; beside it `/v1/fuse` and `/v1/score`, over rows that come with the request, `/tokenize` and its like,
- * `/health`, `/metrics`, `/openapi.json` and `/docs`. It runs wherever a `fetch` handler does, and needs no socket to be
- * tested.
+ * `/v1/models`; beside it `/v1/fuse`, `/v1/score`, `/v1/sample` and `/v1/verify`, over rows that come with the request,
+ * `/v1/sessions` and `/v1/drafter`, for drafts that are verified here, `/tokenize` and its like, `/health`, `/metrics`,
+ * `/openapi.json` and `/docs`. It runs wherever a `fetch` handler does, and needs no socket to be tested.
  *
  * @throws {TypeError | RangeError} If an option is wrong.
  *
@@ -89,6 +104,7 @@ export function createApp(options: AppOptions) {
 
   const app = new Hono<ServiceEnv>();
   app.use(async (c, next) => {
+    service.sessionCaches.dropIdle();
     // Taken before anything wraps the request anew: only the original tells of the client's leaving.
     c.set("signal", c.req.raw.signal);
     await next();
@@ -117,6 +133,11 @@ export function createApp(options: AppOptions) {
   app.route("/v1", chatRoutes(service));
   app.route("/v1", fuseRoutes(service));
   app.route("/v1", scoreRoutes(service));
+  app.route("/v1", sampleRoutes(service));
+  app.route("/v1", verifyRoutes(service));
+  app.route("/v1", sessionRoutes(service));
+  app.route("/v1", drafterRoutes(service));
+  app.route("/v1", rowRoutes(service));
 
   app.notFound((c) => errorResponse(c, apiError(404, `Invalid URL (${c.req.method} ${c.req.path})`)));
   app.onError((error, c) => {
@@ -137,11 +158,15 @@ function openService(options: AppOptions, limits: Limits, held: HeldBytes): Serv
       `"defaultModel" must be one of ${models.names.join(", ")}, got ${show(defaultModel)}`,
     );
   }
-  const slots = new Slots(options.maxRunning ?? 4, options.maxWaiting ?? 16, 2 * limits.stallMs);
+  const slots = new Slots(options.maxRunning ?? 32, options.maxWaiting ?? 256, 2 * limits.stallMs);
+  const { sessionCaches = new SessionCaches(options.maxSessionCaches) } = options;
   return {
     models,
     defaultModel,
     slots,
+    sessions: new Sessions(options, (id) => sessionCaches.drop(id)),
+    sessionCaches,
+    sessionHost: options.sessionHost,
     rowBackend: new RowBackend(options.modules),
     limits,
     rates: new Rates(),

@@ -1,5 +1,5 @@
 import type { ChatMessage, ToolCall } from "../model/chat-template.ts";
-import type { MessageBody } from "./schemas/messages.ts";
+import type { MessageBody, ToolChoice } from "./schemas/messages.ts";
 
 /** A chat in the model's words. */
 export interface Conversation {
@@ -11,7 +11,7 @@ export interface Conversation {
 interface Body {
   readonly messages: readonly MessageBody[];
   readonly tools?: readonly object[] | null;
-  readonly tool_choice?: "none" | "auto" | null;
+  readonly tool_choice?: ToolChoice | null;
 }
 
 export function readConversation({ messages, tools, tool_choice }: Body): Conversation {

@@ -1,5 +1,6 @@
 import { nextTask } from "../decoding/next-task.ts";
 import type { GenerateResult, Model } from "../engine/model.ts";
+import { MemoryError } from "../errors.ts";
 import { ChoiceText, codePoints, type TextPart, type TokenEntry } from "./choice-text.ts";
 import { readEcho } from "./echo.ts";
 import { clientError } from "./engine-errors.ts";
@@ -22,6 +23,8 @@ export interface Progress {
   token(): void;
   /** The request is alive, though it has no token to show. */
   alive(): void;
+  /** Waits until other requests gave memory back; false: that is of no use. */
+  memory(): Promise<boolean>;
 }
 
 const BEAT_MS = 1000;
@@ -38,7 +41,7 @@ export async function* decode(
   signal: AbortSignal | undefined,
   progress: Progress,
 ): AsyncGenerator<ChoiceEvent, void, void> {
-  const told = echo && (await readEcho(model, prompt, echo, signal));
+  const told = echo && (await whenItFits(() => readEcho(model, prompt, echo, signal), progress));
   for (let index = 0; told !== undefined && index < options.n; index++)
     yield { index: first + index, ...told };
   if (options.maxTokens === 0) {
@@ -53,12 +56,16 @@ export async function* decode(
   }
   const start = codePoints(told?.text ?? "");
   const choices = Array.from({ length: options.n }, () => new ChoiceText(model.tokenizer, start));
-  const pieces = model.generateMany(prompt, { ...options, signal });
+  let pieces: ReturnType<Model["generateMany"]> | undefined;
+  // All sessions are opened before the first piece comes.
+  const begin = () => {
+    pieces = model.generateMany(prompt, { ...options, signal });
+    return pieces.next();
+  };
   // The best of several are known when all are done.
   const beat = options.bestOf === undefined ? undefined : setInterval(() => progress.alive(), BEAT_MS);
   try {
-    for (;;) {
-      const step = await pieces.next();
+    for (let step = await whenItFits(begin, progress); ; step = await pieces!.next()) {
       if (step.done) {
         for (const [i, result] of step.value.entries()) {
           yield { index: first + i, result, tokens: choices[i].end() };
@@ -75,6 +82,17 @@ export async function* decode(
     throw clientError(error);
   } finally {
     clearInterval(beat);
-    await pieces.return(undefined as never);
+    await pieces?.return(undefined as never);
+  }
+}
+
+/** What `attempt` gives, once there is memory for it; one that finds too little must give back all that it has. */
+async function whenItFits<T>(attempt: () => Promise<T>, progress: Progress): Promise<T> {
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!(error instanceof MemoryError) || !(await progress.memory())) throw error;
+    }
   }
 }

@@ -2,6 +2,7 @@ import { nextTask } from "../decoding/next-task.ts";
 import type { Model } from "../engine/model.ts";
 import type { Rows } from "../engine/source.ts";
 import { codePoints, type TokenEntry } from "./choice-text.ts";
+import { apiError } from "./errors.ts";
 
 /** What is wanted of a prompt that is told again. */
 export interface EchoRequest {
@@ -37,6 +38,13 @@ export async function readEcho(
   const { offsets, spelled } = spell(model, prompt);
   const told = text ?? spelled;
   if (logProbabilities === undefined) return { text: told, tokens: [] };
+  if (model.known !== undefined) {
+    throw apiError(
+      400,
+      `"echo" must be false beside "logprobs": of this model's rows, ${model.known} tokens are known and perhaps not the prompt's`,
+      { param: "echo", code: "unsupported_value" },
+    );
+  }
   // A tokenizer may write a space before the first word, which was not sent.
   const shift = codePoints(told) - codePoints(spelled);
   const at = (index: number) => Math.max(0, offsets[index] + shift);

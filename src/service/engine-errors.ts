@@ -90,6 +90,9 @@ export function clientError(error: unknown): unknown {
   if (message.startsWith("Cannot sample the token at position")) {
     return apiError(400, message, { code: "no_token_left" });
   }
+  if (message.startsWith("Cannot constrain the text")) {
+    return apiError(400, message, { code: "constraint_too_large" });
+  }
   if (message.startsWith('Verifier "')) {
     return apiError(400, message, { param: "verifier", code: "invalid_value" });
   }

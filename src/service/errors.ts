@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { MemoryError } from "../errors.ts";
+import { MemoryError, RemoteError } from "../errors.ts";
 
 /** What clients of the OpenAI API parse, for every status and inside a stream; `code` is a string, never the status. */
 export interface ErrorBody {
@@ -43,8 +43,12 @@ export function errorBody(thrown: unknown): ErrorBody {
   };
 }
 
-/** Other sequences hold the memory this one needs: it may work in a moment. */
+/** What others than the client are to blame for, and may pass: memory that other sequences hold, a server of a model. */
 function known(error: unknown): unknown {
+  // Where it is, and what it said, is for whoever runs the service.
+  if (error instanceof RemoteError) {
+    return apiError(502, "The server of this model does not answer as it should", { code: "bad_gateway" });
+  }
   if (!(error instanceof MemoryError)) return error;
   return apiError(503, "The server has no memory left for this request; try again, or ask for fewer tokens", {
     code: "out_of_memory",

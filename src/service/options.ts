@@ -1,10 +1,11 @@
+import type { GrammarSpec } from "../decoding/constrain/grammar.ts";
 import type { Constraint } from "../decoding/constraint.ts";
 import type { GenerateManyOptions, GenerateOptions, Model } from "../engine/model.ts";
 import { seedAfter } from "../engine/options.ts";
 import type { EchoRequest } from "./echo.ts";
 import { checkedByEngine } from "./engine-errors.ts";
 import { apiError } from "./errors.ts";
-import { readGuidedChoice } from "./options/guided.ts";
+import { readConstraint } from "./options/guided.ts";
 import { onlyOne, readSampling } from "./options/sampling.ts";
 import { readSpeculation } from "./options/speculation.ts";
 import { readTokenIds } from "./options/tokens.ts";
@@ -36,6 +37,8 @@ export interface RouteOptions {
   readonly defaultMaxTokens?: number;
   /** Alternatives to tell of each token; undefined: nothing of it. */
   readonly logProbabilities?: number;
+  /** The call of a function that the text must be. */
+  readonly call?: GrammarSpec;
 }
 
 /**
@@ -46,7 +49,7 @@ export interface RouteOptions {
 export function readOptions(
   model: Model,
   body: CommonBody,
-  { defaultMaxTokens, logProbabilities }: RouteOptions,
+  { defaultMaxTokens, logProbabilities, call }: RouteOptions,
 ): RequestOptions {
   if (body.stream_options && !body.stream) {
     throw apiError(400, '"stream_options" is allowed only where "stream" is true', {
@@ -74,7 +77,7 @@ export function readOptions(
     };
     const fingerprint = model.requestFingerprint(sampling);
     const { contextLength } = model;
-    return { options, fingerprint, contextLength, constraint: readGuidedChoice(model, body) };
+    return { options, fingerprint, contextLength, constraint: readConstraint(model, body, call) };
   });
 }
 
@@ -108,7 +111,10 @@ export function readJobs(
   const options = { ...asked, ...(share < contextLength && { maxTokens: share }) };
   if (constraint !== undefined) {
     if (bestOf > n)
-      throw wrongCount("best_of", `must not be above "n", ${n}, beside "guided_choice", got ${bestOf}`);
+      throw wrongCount(
+        "best_of",
+        `must not be above "n", ${n}, where it is said what the texts must be, got ${bestOf}`,
+      );
     // A constraint goes along with one text, so each text is a job.
     return prompts.flatMap((prompt, p) =>
       Array.from({ length: n }, (_, i) => {

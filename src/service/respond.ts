@@ -78,7 +78,7 @@ export async function respond(c: Context<ServiceEnv>, service: Service, answer: 
   };
   try {
     slot = await service.slots.acquire(deadline.signal, c.get("caller"));
-    const progress = progressOf(c, service, slot);
+    const progress = progressOf(c, service, slot, deadline.signal);
     progress.begin(answer.jobs);
     if (answer.stream) {
       const frames = chunks(answer, deadline.signal, progress);
@@ -109,7 +109,12 @@ export async function respond(c: Context<ServiceEnv>, service: Service, answer: 
 }
 
 /** Tells everybody who counts how a request gets on. */
-function progressOf(c: Context<ServiceEnv>, { rates, counts }: Service, slot: Slot): AnswerProgress {
+function progressOf(
+  c: Context<ServiceEnv>,
+  { rates, counts }: Service,
+  slot: Slot,
+  signal: AbortSignal,
+): AnswerProgress {
   const trace = c.get("trace");
   const caller = c.get("caller");
   const spend = (tokens: number) => {
@@ -122,6 +127,7 @@ function progressOf(c: Context<ServiceEnv>, { rates, counts }: Service, slot: Sl
       spend(tokens);
     },
     alive: slot.touch,
+    memory: () => slot.waitForMemory(signal),
     token() {
       slot.touch();
       counts.tokens++;

@@ -84,17 +84,20 @@ function resolve(param: string, value: unknown, message: DecodedRows): unknown {
 export interface AnswerRows {
   readonly logits?: ArrayLike<number>;
   readonly probs?: Float64Array;
+  /** Logits of several positions. */
+  readonly rows?: readonly ArrayLike<number>[];
 }
 
 /** The answer as JSON or, if the client would rather have it and there are rows, as a message. */
 export function answerWithRows(c: Context, answer: object, rows: AnswerRows, writing: RowWriting): Response {
-  const { logits, probs } = rows;
+  const { logits, probs, rows: list } = rows;
   const { encoding, kernels } = writing;
-  const isMessage = (logits ?? probs) !== undefined && acceptsRows(c.req.header("accept"));
+  const isMessage = (logits ?? probs ?? list?.[0]) !== undefined && acceptsRows(c.req.header("accept"));
   if (!isMessage) {
     return c.json({
       ...(logits && { logits: writeRow(logits, writing) }),
       ...(probs && { probs: writeProbabilities(probs, writing) }),
+      ...(list && { rows: list.map((row) => writeRow(row, writing)) }),
       ...answer,
     });
   }
@@ -104,6 +107,7 @@ export function answerWithRows(c: Context, answer: object, rows: AnswerRows, wri
   const note = JSON.stringify({
     ...(logits && { logits: put(logits) }),
     ...(probs && { probs: put(isPlain(spec) ? probs : probs.map(log)) }),
+    ...(list && { rows: list.map(put) }),
     ...answer,
   });
   const bytes = encodeRows(encoded, spec, { note, kernels });
@@ -111,7 +115,7 @@ export function answerWithRows(c: Context, answer: object, rows: AnswerRows, wri
 }
 
 /** Named, and not refused; JSON is for all who say nothing, or that they take anything. */
-function acceptsRows(header = ""): boolean {
+export function acceptsRows(header = ""): boolean {
   return header.split(",").some((range) => {
     const [type, ...parameters] = range.split(";").map((text) => text.trim().toLowerCase());
     return type === ROWS_MEDIA_TYPE && !parameters.some((text) => /^q=0(\.0*)?$/.test(text));

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { apiError, show } from "./errors.ts";
+import { formatFields } from "./schemas/format.ts";
 import { messages, toolFields } from "./schemas/messages.ts";
 import { samplingFields } from "./schemas/sampling.ts";
 import { speculationFields } from "./schemas/speculation.ts";
@@ -21,8 +22,7 @@ const common = {
   /** vLLM's; checked against the vocabulary by `options.ts`. */
   stop_token_ids: z.unknown().optional(),
   ignore_eos: boolean(),
-  /** vLLM's. */
-  guided_choice: texts(256, 1000),
+  ...formatFields,
   n: integer(1, MAX_CHOICES),
   ...samplingFields,
   ...speculationFields,

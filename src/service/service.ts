@@ -1,6 +1,6 @@
 import type { Context } from "hono";
 import type { Model } from "../engine/model.ts";
-import { UnsupportedError } from "../errors.ts";
+import { RemoteError, UnsupportedError } from "../errors.ts";
 import type { Caller } from "./access/keys.ts";
 import type { Rates } from "./access/rates.ts";
 import type { BodyReader } from "./body.ts";
@@ -11,6 +11,9 @@ import { type Log, withoutPaths } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { Trace } from "./observe/trace.ts";
 import type { RowBackend } from "./row-backend.ts";
+import type { Sessions } from "./sessions.ts";
+import type { SessionCaches } from "./sessions-caches.ts";
+import type { SessionHost } from "./sessions-host.ts";
 import type { Slots } from "./slots.ts";
 
 /** What every route works with. */
@@ -24,6 +27,11 @@ export interface Service {
   readonly log: Log;
   /** Where rows that come with requests are computed. */
   readonly rowBackend: RowBackend;
+  /** Sessions that live here, and what is in memory of them and of those that live beside. */
+  readonly sessions: Sessions;
+  readonly sessionCaches: SessionCaches;
+  /** Where sessions live; absent: here. */
+  readonly sessionHost: ((id: string) => SessionHost) | undefined;
   /** Tokens decoded since the start. */
   readonly counts: { tokens: number };
   /** Is told of every error that a client only sees as "The server had an error". */
@@ -48,7 +56,7 @@ export function modelNotFound(name: string) {
 /**
  * The model a request names, or the default one, with the name it goes by here.
  *
- * @throws {HTTPException} 404 if there is none of that name, 500 if it cannot be loaded.
+ * @throws {HTTPException} 404 if there is none of that name, 500 if it cannot be loaded, 503 if that may work in a moment.
  */
 export async function findModel(
   service: Service,
@@ -63,7 +71,9 @@ export async function findModel(
     return { name, model };
   } catch (error) {
     service.onError(error);
-    throw apiError(500, loadFailure(error), { code: "model_load_failed" });
+    const code = "model_load_failed";
+    if (!(error instanceof RemoteError)) throw apiError(500, loadFailure(error), { code });
+    throw apiError(503, withoutPaths(error.message), { code, headers: { "retry-after": "1" } });
   }
 }
 

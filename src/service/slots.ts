@@ -5,26 +5,45 @@ import { pause } from "./pause.ts";
 /** How soon a place may be free. */
 const BUSY_MS = 1000;
 
+/** Who waits looks every few milliseconds: one that has not for so long was cut off. */
+const WAITING_LEASE_MS = 3000;
+
+/** How long a request may keep newcomers out while it waits for memory. */
+const MEMORY_WAIT_MS = 10_000;
+
 /** A request that decodes or waits. `seen` is when it last gave a sign of life, in milliseconds. */
 interface Ticket {
   seen: number;
   readonly owner: string | undefined;
+  /** It has its slot, but holds no memory and waits for some. */
+  starves: boolean;
+  /** It has tried when no other request held memory. */
+  hadAll: boolean;
 }
 
 /** The right to decode. */
 export interface Slot {
   /** Says that the request is alive; call it at every token. */
   touch(): void;
+  /**
+   * For a request that found too little memory and gave back what it had: waits until others gave some back. Nobody new
+   * gets a slot meanwhile.
+   *
+   * @returns Whether to try again; false: it was alone, or has waited for long.
+   * @throws What `signal` was aborted with.
+   */
+  waitForMemory(signal?: AbortSignal): Promise<boolean>;
   /** Gives the slot back; more than one call does no harm. */
   release(): void;
 }
 
 /**
  * How many requests decode at once: each holds a KV cache, and an isolate has 128 MB for all of them.
- * The next ones wait in order of arrival, and past that they are told to come back.
+ * The next ones wait in order of arrival, and past that they are told to come back. Since slots share passes over the
+ * weights, it is memory that decides how many of them are of use: who finds none waits as well, see `waitForMemory`.
  *
  * A Worker's request can end without its code ever running again (CPU limit, eviction of its context), so a slot
- * is a lease: one whose request gave no sign of life for `leaseMs` goes to the next.
+ * is a lease: one whose request gave no sign of life for `leaseMs` goes to the next; so does a place in the queue, sooner.
  */
 export class Slots {
   readonly limit: number;
@@ -32,6 +51,8 @@ export class Slots {
   readonly leaseMs: number;
   #running = new Set<Ticket>();
   #queue: Ticket[] = [];
+  /** Slots that were given back since the start. */
+  #released = 0;
 
   constructor(limit: number, queueLimit: number, leaseMs: number) {
     this.limit = limit;
@@ -40,6 +61,7 @@ export class Slots {
   }
 
   get running(): number {
+    this.#dropDead();
     return this.#running.size;
   }
 
@@ -54,7 +76,7 @@ export class Slots {
    * @throws What `signal` was aborted with, if that comes first.
    */
   async acquire(signal?: AbortSignal, caller?: Caller): Promise<Slot> {
-    const ticket = { seen: Date.now(), owner: caller?.name };
+    const ticket: Ticket = { seen: Date.now(), owner: caller?.name, starves: false, hadAll: false };
     if (caller !== undefined) this.#expectFew(caller);
     if (!this.#free() || this.#queue.length > 0) {
       this.#dropDead();
@@ -66,14 +88,45 @@ export class Slots {
       touch: () => {
         ticket.seen = Date.now();
       },
-      release: () => {
-        this.#running.delete(ticket);
-      },
+      waitForMemory: (signal) => this.#waitForMemory(ticket, signal),
+      release: () => this.#release(ticket),
     };
   }
 
   #free(): boolean {
-    return this.#running.size < this.limit;
+    return this.#running.size < this.limit && !this.#some(({ starves }) => starves);
+  }
+
+  #release(ticket: Ticket): void {
+    if (this.#running.delete(ticket)) this.#released++;
+  }
+
+  /** The first of those that wait goes when a slot was given back, or when no other request holds memory. */
+  async #waitForMemory(ticket: Ticket, signal: AbortSignal | undefined): Promise<boolean> {
+    if (ticket.hadAll) return false;
+    const released = this.#released;
+    const end = Date.now() + MEMORY_WAIT_MS;
+    ticket.starves = true;
+    try {
+      while (Date.now() < end) {
+        const [first] = [...this.#running].filter(({ starves }) => starves);
+        ticket.hadAll = first === ticket && !this.#some(({ starves }) => !starves);
+        if (ticket.hadAll || (first === ticket && this.#released !== released)) return true;
+        await pause();
+        signal?.throwIfAborted();
+        ticket.seen = Date.now();
+        // Taken for dead while another request held the thread for long.
+        this.#running.add(ticket);
+        this.#dropDead();
+      }
+      return false;
+    } finally {
+      ticket.starves = false;
+    }
+  }
+
+  #some(condition: (ticket: Ticket) => boolean): boolean {
+    return [...this.#running].some(condition);
   }
 
   async #wait(ticket: Ticket, signal: AbortSignal | undefined): Promise<void> {
@@ -108,7 +161,10 @@ export class Slots {
 
   #dropDead(): void {
     const oldest = Date.now() - this.leaseMs;
-    for (const ticket of this.#running) if (ticket.seen < oldest) this.#running.delete(ticket);
-    this.#queue = this.#queue.filter(({ seen }) => seen >= oldest);
+    const oldestWaiting = Math.max(oldest, Date.now() - WAITING_LEASE_MS);
+    for (const ticket of this.#running) {
+      if (ticket.seen < (ticket.starves ? oldestWaiting : oldest)) this.#release(ticket);
+    }
+    this.#queue = this.#queue.filter(({ seen }) => seen >= oldestWaiting);
   }
 }

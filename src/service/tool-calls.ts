@@ -13,6 +13,11 @@ export function asksForToolCalls(prompt: string): boolean {
   return prompt.includes(OPEN);
 }
 
+/** What a call begins and ends with, around its arguments. */
+export function callText(name: string): [before: string, behind: string] {
+  return [`${OPEN}\n{"name": ${JSON.stringify(name)}, "arguments": `, `}\n${CLOSE}`];
+}
+
 /** A call as OpenAI writes it. */
 export interface ToolCallBody {
   readonly id: string;

@@ -26,6 +26,13 @@ export interface Settings {
   MAX_TOKENS?: NumberVariable;
   REQUEST_MS?: NumberVariable;
   BODY_MS?: NumberVariable;
+  STALL_MS?: NumberVariable;
+  /** Sessions that live in an isolate; in Durable Objects there is no such limit. */
+  MAX_SESSIONS?: NumberVariable;
+  MAX_SESSIONS_PER_KEY?: NumberVariable;
+  MAX_SESSION_CACHES?: NumberVariable;
+  /** How long a session may be left alone before it is forgotten. */
+  SESSION_IDLE_MS?: NumberVariable;
   /** "all" requests, "errors" only, or "none". Default "all". */
   LOG?: string;
 }
@@ -54,6 +61,11 @@ export function readSettings(env: Settings): Omit<AppOptions, "models"> {
     maxTokens: number("MAX_TOKENS"),
     requestMs: number("REQUEST_MS"),
     bodyMs: number("BODY_MS"),
+    stallMs: number("STALL_MS"),
+    maxSessions: number("MAX_SESSIONS"),
+    maxSessionsPerKey: number("MAX_SESSIONS_PER_KEY"),
+    maxSessionCaches: number("MAX_SESSION_CACHES"),
+    sessionIdleMs: number("SESSION_IDLE_MS"),
     log: (line) => {
       if (LOG === "all" || (LOG === "errors" && line.level === "error")) consoleLog(line);
     },

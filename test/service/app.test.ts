@@ -280,9 +280,9 @@ describe("errors", () => {
     ],
     [
       "/v1/chat/completions",
-      { messages: user, response_format: { type: "json_object" } },
-      "unsupported_parameter",
-      "response_format",
+      { messages: user, response_format: { type: "xml" } },
+      "invalid_value",
+      "response_format.type",
     ],
   ])("%s %j -> 400 %s, param %s", async (path, body, code, param) => {
     const response = await post(path, body);

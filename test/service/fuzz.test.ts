@@ -38,7 +38,7 @@ const hostile = fc.oneof(
 const FIELDS =
   "model prompt messages stream stream_options max_tokens max_completion_tokens temperature top_k top_p min_p " +
   "repetition_penalty seed stop ignore_eos n echo logprobs tools response_format logit_bias best_of suffix audio " +
-  "top_logprobs prediction draft verifier speculation guided_choice pipeline sampler_preset bad_words " +
+  "top_logprobs prediction draft verifier speculation guided_choice guided_json guided_regex json_schema response_format pipeline sampler_preset bad_words " +
   "allowed_token_ids dry_multiplier dry_sequence_breakers xtc_probability mirostat confidence_limit typical_p top_h " +
   "stop_token_ids tool_choice parallel_tool_calls " +
   "dynatemp_range repeat_penalty repeat_last_n presence_penalty min_tokens no_repeat_ngram_size top_n_sigma";

@@ -61,6 +61,39 @@ describe("slots", () => {
     expect(slots.running).toBe(0);
   });
 
+  it("wait for memory in order until others gave some back, and let nobody new in meanwhile", async () => {
+    const slots = new Slots(4, 5, 60_000);
+    const [holder, a, b] = [await slots.acquire(), await slots.acquire(), await slots.acquire()];
+    const order: string[] = [];
+    const wait = async (name: string, slot: typeof a) => order.push(`${name} ${await slot.waitForMemory()}`);
+    const first = wait("a", a);
+    const second = wait("b", b);
+    const newcomer = slots.acquire().then(() => order.push("newcomer"));
+    await pass(500);
+    expect([order, slots.running, slots.waiting]).toEqual([[], 3, 1]);
+    holder.release();
+    await Promise.all([first, second, newcomer, pass(20)]);
+    expect(order).toEqual(["a true", "b true", "newcomer"]);
+  });
+
+  it("do not wait for memory that nobody holds, nor for ever", async () => {
+    const slots = new Slots(4, 5, 60_000);
+    const a = await slots.acquire();
+    expect(await a.waitForMemory()).toBe(true);
+    // It had all there is, and it was too little.
+    expect(await a.waitForMemory()).toBe(false);
+    const b = await slots.acquire();
+    const answer = b.waitForMemory();
+    await pass(9000);
+    a.touch();
+    await pass(2000);
+    expect(await answer).toBe(false);
+    const gone = new AbortController();
+    const left = expect(b.waitForMemory(gone.signal)).rejects.toThrow(/abort/);
+    gone.abort();
+    await Promise.all([left, pass(5)]);
+  });
+
   it("are not waited for by a request that is gone", async () => {
     const slots = new Slots(1, 5, 1000);
     await slots.acquire();

@@ -30,6 +30,10 @@ describe("a Worker's variables", () => {
       MAX_TOKENS: 100,
       REQUEST_MS: "5000",
       BODY_MS: 500,
+      MAX_SESSIONS: 20,
+      MAX_SESSIONS_PER_KEY: "5",
+      MAX_SESSION_CACHES: 2,
+      SESSION_IDLE_MS: 60_000,
       LOG: "none",
     };
     expect(readSettings(env)).toEqual({
@@ -44,6 +48,10 @@ describe("a Worker's variables", () => {
       maxTokens: 100,
       requestMs: 5000,
       bodyMs: 500,
+      maxSessions: 20,
+      maxSessionsPerKey: 5,
+      maxSessionCaches: 2,
+      sessionIdleMs: 60_000,
       log: expect.any(Function),
     });
   });

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Miniflare, type WorkerOptions } from "miniflare";
-import { COMPATIBILITY } from "../../src/cli/serve.ts";
+import { COMPATIBILITY } from "../../src/cli/serve-workerd.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 

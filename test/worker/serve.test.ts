@@ -33,6 +33,11 @@ async function text(url: URL, model?: string): Promise<string> {
   return (answer as { choices: { text: string }[] }).choices[0].text;
 }
 
+/** Node 20 has no relaxed SIMD, so fingerprints may tell another build. */
+function withoutBuild(answer: unknown): string {
+  return JSON.stringify(answer).replace(/"system_fingerprint":"[^"]*"/g, "");
+}
+
 // Node 20 runs no TypeScript, so this one needs the build that `npm test` makes.
 const BUILT = join(ROOT, "dist/cli/serve.js");
 if (!existsSync(BUILT))
@@ -65,6 +70,42 @@ describe("startServer", () => {
     expect(await text(server.url)).toMatch(/[a-z]/);
     await server.close();
     await expect(fetch(server.url)).rejects.toThrow();
+  });
+
+  it("serves the same in this process: models, files, plans and keys", async () => {
+    const copy = join(folder, "a b#1.gguf");
+    await copyFile(MODEL, copy);
+    const args = [
+      "serve",
+      "--port",
+      "0",
+      "--api-key",
+      "key-of-alice",
+      "-m",
+      copy,
+      "--plan",
+      "both=preset:mixture",
+    ];
+    const sources = ["--source", `a=${MODEL}`, "--source", `b=${copy}`];
+    const { options } = parseCommand([...args, ...sources]) as Extract<Command, { name: "serve" }>;
+    const answers: unknown[] = [];
+    for (const runtime of ["node", "workerd"] as const) {
+      const server = await startServer({ ...options, runtime });
+      const ask = async (model: string | undefined, key?: string) => {
+        const body = JSON.stringify({ model, prompt: "Once", max_tokens: 12, seed: 4 });
+        const init = { method: "POST", body, headers: { authorization: `Bearer ${key}` } };
+        const response = await fetch(new URL("/v1/completions", server.url), init);
+        const { id: _, created: __, ...answer } = (await response.json()) as Record<string, unknown>;
+        return [response.status, answer];
+      };
+      const key = "key-of-alice";
+      answers.push([server.model, await ask(undefined, key), await ask("both", key), await ask(undefined)]);
+      await server.close();
+      await expect(fetch(server.url)).rejects.toThrow();
+    }
+    const [inNode, inWorkerd] = answers;
+    expect(withoutBuild(inNode)).toEqual(withoutBuild(inWorkerd));
+    expect(JSON.stringify(inNode)).toMatch(/^\["a b#1",\[200,.*\[200,.*\[401,/);
   });
 
   it.each([

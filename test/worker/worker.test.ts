@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import type { Miniflare } from "miniflare";
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { COMPATIBILITY } from "../../src/cli/serve.ts";
+import { COMPATIBILITY } from "../../src/cli/serve-workerd.ts";
 import { dryRun, openRequest, ROOT, runWorker, type Upload } from "./miniflare.ts";
 
 const MODEL = "edgewise-stories-q8_0";
@@ -17,7 +17,8 @@ let url: URL;
 
 beforeAll(async () => {
   uploads = await dryRun();
-  worker = runWorker(uploads);
+  // So few that requests wait, too.
+  worker = runWorker(uploads, { bindings: { MAX_RUNNING: 4 } });
   url = await worker.ready;
 });
 afterAll(() => worker?.dispose());

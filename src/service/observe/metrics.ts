@@ -95,7 +95,15 @@ export class Metrics {
     this.#models.set(name, { model, idleBytes: bytesOf(model).used });
   }
 
-  speculated(labels: Labels, { drafted, accepted, testedAt, acceptedAt }: SpeculationSummary): void {
+  speculated(
+    labels: Labels,
+    {
+      drafted,
+      accepted,
+      testedAt,
+      acceptedAt,
+    }: Pick<SpeculationSummary, "drafted" | "accepted" | "testedAt" | "acceptedAt">,
+  ): void {
     this.#drafts.add(testedAt[0] ?? 0, labels);
     this.#drafted.add(drafted, labels);
     this.#accepted.add(accepted, labels);

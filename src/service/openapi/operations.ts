@@ -1,8 +1,14 @@
 /** What the service offers, for its description. Nothing here is part of the service itself. */
 import type * as z from "zod";
+import { ROWS_MEDIA_TYPE } from "../../format/wire/index.ts";
+import { DRAFT_MEDIA_TYPE } from "../draft-messages.ts";
 import { fuseBody } from "../schemas/fuse.ts";
+import { rowsBody } from "../schemas/rows.ts";
+import { sampleBody } from "../schemas/sample.ts";
 import { scoreBody } from "../schemas/score.ts";
+import { appendBody, drafterBody, sessionBody, truncateBody } from "../schemas/sessions.ts";
 import { applyTemplateBody, detokenizeBody, tokenizeBody } from "../schemas/text.ts";
+import { verifyBody, verifySessionBody } from "../schemas/verify.ts";
 import { chatBody, completionBody } from "../schemas.ts";
 
 export interface Operation {
@@ -77,6 +83,107 @@ export const OPERATIONS: readonly Operation[] = [
     summary: "One or two rows in, numbers about them out",
     body: scoreBody,
     example: { scores: ["nll"], rows: { row: [1, 3, 2] }, target: 2 },
+  },
+  {
+    method: "post",
+    path: "/v1/rows",
+    id: "rows",
+    tag: "Decoding",
+    summary: "Token ids in, the model's rows after the last of them out",
+    body: rowsBody,
+    example: { tokens: [1, 2, 3], rows: 1, encoding: "top-k" },
+    answers: ["application/json", ROWS_MEDIA_TYPE],
+  },
+  {
+    method: "post",
+    path: "/v1/sample",
+    id: "sample",
+    tag: "Decoding",
+    summary: "A row and a pipeline in, a token out",
+    body: sampleBody,
+    example: { rows: { row: [1, 3, 2] }, sampling: { temperature: 0.8, top_k: 2 }, seed: 1, position: 7 },
+  },
+  {
+    method: "post",
+    path: "/v1/verify",
+    id: "verify",
+    tag: "Decoding",
+    summary: "How much of a draft survives, and which token follows; over rows, or in a session",
+    body: verifyBody,
+    example: {
+      rows: {
+        target: [
+          [0, 2, 1],
+          [3, 1, 0],
+        ],
+      },
+      draft: [1],
+      sampling: { temperature: 0 },
+    },
+  },
+  {
+    method: "post",
+    path: "/v1/sessions",
+    id: "createSession",
+    tag: "Decoding",
+    summary: "A text that is kept where its keys and values are",
+    body: sessionBody,
+    example: { prompt: "Once upon a time", temperature: 0.8, seed: 1 },
+  },
+  {
+    method: "get",
+    path: "/v1/sessions/{id}",
+    id: "retrieveSession",
+    tag: "Decoding",
+    summary: "A session, with its tokens",
+  },
+  {
+    method: "delete",
+    path: "/v1/sessions/{id}",
+    id: "deleteSession",
+    tag: "Decoding",
+    summary: "Forgets a session",
+  },
+  {
+    method: "post",
+    path: "/v1/sessions/{id}/append",
+    id: "appendToSession",
+    tag: "Decoding",
+    summary: "Appends tokens, and tells the rows after the last of them",
+    body: appendBody,
+  },
+  {
+    method: "post",
+    path: "/v1/sessions/{id}/truncate",
+    id: "truncateSession",
+    tag: "Decoding",
+    summary: "Forgets all tokens from a position on",
+    body: truncateBody,
+  },
+  {
+    method: "post",
+    path: "/v1/sessions/{id}/verify",
+    id: "verifyInSession",
+    tag: "Decoding",
+    summary: "How much of a draft survives, and which token follows; also as a message of ids only",
+    body: verifySessionBody,
+    answers: ["application/json", DRAFT_MEDIA_TYPE],
+  },
+  {
+    method: "put",
+    path: "/v1/sessions/{id}/drafter",
+    id: "setSessionDrafter",
+    tag: "Decoding",
+    summary: "What the session's own drafter copies from, sent once",
+    body: drafterBody,
+  },
+  {
+    method: "put",
+    path: "/v1/drafter",
+    id: "setDrafter",
+    tag: "Decoding",
+    summary: "The same, with the session in the body",
+    body: drafterBody,
   },
   {
     method: "post",

@@ -8,7 +8,7 @@ import { given } from "./given.ts";
 
 type Read<Name extends VerifierName> = (
   fields: Fields,
-  model: Model,
+  model: Pick<Model, "vocab">,
 ) => Omit<Extract<Policy, { verifier: Name }>, "verifier">;
 
 /** Options that verifiers have; the others have none. Defaults are the verifiers' own. */
@@ -52,7 +52,8 @@ export function readSpeculation(model: Model, body: SpeculationBody): GenerateOp
   };
 }
 
-function readVerifier(model: Model, value: unknown): Policy | undefined {
+/** A verifier by name, or the library's object with its options. @throws {RangeError | TypeError} If it is wrong. */
+export function readVerifier(model: Pick<Model, "vocab">, value: unknown): Policy | undefined {
   if (value === undefined || value === null) return undefined;
   const fields = new Fields("verifier", typeof value === "string" ? { verifier: value } : value);
   const names = Object.keys(VERIFIERS) as VerifierName[];

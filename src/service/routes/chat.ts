@@ -3,6 +3,7 @@ import type { FinishReason, Model } from "../../engine/model.ts";
 import type { TokenEntry } from "../choice-text.ts";
 import { type Conversation, readConversation } from "../conversation.ts";
 import { apiError } from "../errors.ts";
+import { expectLooseTools, readForcedCall } from "../forced-call.ts";
 import { chatLogprobs } from "../logprobs.ts";
 import { readJobs, readOptions } from "../options.ts";
 import { readMessages, toolsError } from "../prompt.ts";
@@ -17,11 +18,12 @@ export function chatRoutes(service: Service) {
     const body = checkChat(await readJson(c));
     const { name, model } = await findModel(service, body.model, keepAlive(c));
     const logProbabilities = readLogprobs(body);
-    const request = readOptions(model, body, { logProbabilities });
+    const call = readForcedCall(body);
+    const request = readOptions(model, body, { logProbabilities, call });
     const conversation = readConversation(body);
     const prompt = readMessages(model, conversation);
     const hasTools = conversation.tools.length > 0;
-    if (hasTools) expectKnownCalls(model, conversation, body);
+    if (hasTools) expectKnownCalls(model, conversation, body, call !== undefined);
     const describe =
       logProbabilities === undefined
         ? () => null
@@ -48,11 +50,14 @@ function readLogprobs({ logprobs, top_logprobs }: ChatBody): number | undefined 
 }
 
 /** @throws {HTTPException} 400, if calls would not be found in the answer, or more of them than are wanted. */
-function expectKnownCalls(model: Model, conversation: Conversation, body: ChatBody): void {
+function expectKnownCalls(model: Model, conversation: Conversation, body: ChatBody, isForced: boolean): void {
   const { messages, tools } = conversation;
   if (!asksForToolCalls(model.chatText(messages, conversation))) {
     throw toolsError(tools, "the model's chat template has calls in a form that is not known");
   }
+  // A call that must be made is one, and as its schema says.
+  if (isForced) return;
+  expectLooseTools(body);
   if (body.parallel_tool_calls !== false) return;
   const param = "parallel_tool_calls";
   throw apiError(

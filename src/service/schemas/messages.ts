@@ -52,8 +52,8 @@ const tool = z.looseObject(
         name: text("the name of a function"),
         description: text("a text").nullish(),
         parameters: z.looseObject({}, expects("a JSON schema")).nullish(),
-        /** Nothing here keeps a model to a schema. */
-        strict: z.literal(false, expects("false: calls are not held to their schema")).nullish(),
+        /** A call that must be made is always held to its schema, one that may be made never is. */
+        strict: boolean(),
       },
       expects("an object with name, description and parameters"),
     ),
@@ -61,11 +61,17 @@ const tool = z.looseObject(
   expects('an object with type "function" and function'),
 );
 
+const named = z.looseObject({ type: z.literal("function"), function: z.looseObject({ name: z.string() }) });
+
+export type ToolChoice = "none" | "auto" | "required" | z.infer<typeof named>;
+
 const tools = expects("an array of up to 128 tools");
 
 /** Functions that the model may call, where its chat template has a place for them. */
 export const toolFields = {
   tools: z.array(tool, tools).max(128, tools).nullish(),
-  tool_choice: z.enum(["none", "auto"], expects('"none" or "auto"')).nullish(),
+  tool_choice: z
+    .union([z.enum(["none", "auto", "required"]), named], expects('"none", "auto", "required" or a function'))
+    .nullish(),
   parallel_tool_calls: boolean(),
 };

@@ -1,0 +1,64 @@
+import * as z from "zod";
+import { check } from "../schemas.ts";
+import { encoding, placeFields } from "./sample.ts";
+import { ANY, expects, integer } from "./values.ts";
+
+const PARTS = ["logits", "probs"] as const;
+
+const parts = expects(`an array of ${PARTS.join(", ")}`);
+
+/** Nodes of a draft; each takes a row. */
+export const MAX_DRAFT = 256;
+
+/** A draft, the law of its tokens, and who decides on it. Ids, rows and the verifier are read by hand. */
+const draftFields = {
+  draft: z.unknown().optional(),
+  /** The node before each node, -1 for the text; absent: a chain. */
+  parents: z.unknown().optional(),
+  /** How likely each token was to be drafted, where the rows stay with the drafter. */
+  scalars: z.unknown().optional(),
+  verifier: z.unknown().optional(),
+  return: z.array(z.enum(PARTS, parts), parts).max(PARTS.length, parts).nullish(),
+  encoding,
+};
+
+const rows = (what: string) => expects(`an object with ${what}`);
+
+/** Rows come along. */
+export const verifyRowsBody = z.strictObject(
+  {
+    ...draftFields,
+    ...placeFields,
+    rows: z.strictObject(
+      { target: z.unknown().optional(), draft: z.unknown().optional() },
+      rows("target and perhaps draft"),
+    ),
+  },
+  expects("an object"),
+);
+
+/** A session has all that the draft does not say. */
+export const verifySessionBody = z.strictObject(
+  {
+    session: z.string(expects("the id of a session")).nullish(),
+    ...draftFields,
+    rows: z.strictObject({ draft: z.unknown().optional() }, rows("draft")).nullish(),
+    /** Tokens that the client knows of; where that is fewer than the session holds, it is asked again. */
+    position: integer(1, ANY),
+    /** Goes on, round after round, with the session's own drafter. */
+    max_tokens: integer(1, ANY),
+    /** Tokens that the session's drafter drafts in a round. */
+    gamma: integer(0, 64),
+  },
+  expects("an object"),
+);
+
+/** For the description: both. */
+export const verifyBody = verifySessionBody.extend(verifyRowsBody.shape);
+
+export type VerifyRowsBody = z.infer<typeof verifyRowsBody>;
+export type VerifySessionBody = z.infer<typeof verifySessionBody>;
+
+/** @throws {HTTPException} 400 that names the first field which is wrong. */
+export const checkVerifyRows = (body: unknown): VerifyRowsBody => check(verifyRowsBody, body);
+export const checkVerifySession = (body: unknown): VerifySessionBody => check(verifySessionBody, body);
