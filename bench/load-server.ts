@@ -21,6 +21,7 @@ const app = createApp({
   models: lazyModels({ model: async () => model }),
   maxRunning: MOST_STREAMS,
   maxWaiting: MOST_STREAMS,
+  log: () => {},
 });
 const server = new Hono()
   .post("/bare", async (c) => {

@@ -4,6 +4,7 @@ import { stopTexts } from "../engine/options.ts";
 import type { CompressHeadArguments } from "./compress-head.ts";
 import { compressHeadArguments } from "./compress-head-arguments.ts";
 import { draftArguments } from "./draft-arguments.ts";
+import { formatArguments } from "./format-arguments.ts";
 import type { GenerateArguments } from "./generate.ts";
 import type { InspectArguments } from "./inspect.ts";
 import { namedPlanArguments, planArguments } from "./plan-arguments.ts";
@@ -33,7 +34,7 @@ const MOST = 2 ** 31 - 1;
 const MAX_TOP = 256;
 
 /** What may be read from standard input, one of them. */
-const FILES = ["prompt-file", "prediction", "pipeline", "plan", "file"];
+const FILES = ["prompt-file", "prediction", "pipeline", "plan", "file", "json-schema"];
 
 /**
  * Reads the arguments that follow the program's name.
@@ -95,6 +96,7 @@ function generateArguments(values: Values): GenerateArguments {
     },
     ...sources,
     ...draft,
+    ...formatArguments(values),
     ...(values.has("n") || values.has("best-of") ? { texts: textsOption(values) } : {}),
     decode: {
       maxTokens: values.integer("max-tokens", 0, MOST),
@@ -141,6 +143,7 @@ function serveOptions(values: Values): ServeOptions {
     host: values.text("host"),
     port: values.integer("port", 0, 65_535),
     plans: namedPlanArguments(values),
+    ...(values.has("runtime") && { runtime: values.text("runtime") }),
     ...contextOption(values),
     ...accessArguments(values),
   };

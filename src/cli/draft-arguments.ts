@@ -44,7 +44,7 @@ export function draftArguments(values: Values): DraftArguments {
   const draftModel = draft?.startsWith(MODEL_PREFIX) ? draft.slice(MODEL_PREFIX.length) : undefined;
   if (draft !== undefined && draftModel === undefined) expectOneOf(values, "draft", draft, METHODS);
   if (draftModel === "") throw new RangeError('"--draft" must name a file after "model:", got nothing');
-  values.expectBeside(["draft-max", "verifier"], ["draft", "prediction"]);
+  values.expectBeside(["draft-max", "draft-fixed", "verifier"], ["draft", "prediction"]);
   if (values.has("draft-tree") && draftModel === undefined) {
     throw new TypeError('"--draft-tree" needs a draft model beside it, "--draft model:FILE"');
   }
@@ -59,8 +59,12 @@ export function draftArguments(values: Values): DraftArguments {
     ...(values.has("prediction") && { predictionFile: values.text("prediction") }),
     speculation: {
       ...(policy !== undefined && { verifier: policy }),
-      ...((gamma !== undefined || values.has("draft-tree")) && {
-        speculation: { ...(gamma !== undefined && { gamma }), tree: values.has("draft-tree") },
+      ...((gamma !== undefined || values.has("draft-tree") || values.has("draft-fixed")) && {
+        speculation: {
+          ...(gamma !== undefined && { gamma }),
+          tree: values.has("draft-tree"),
+          ...(values.has("draft-fixed") && { adaptive: false }),
+        },
       }),
     },
   };

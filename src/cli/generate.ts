@@ -2,19 +2,23 @@
 import { fileURLToPath } from "node:url";
 import { explainPlan, type Plan } from "../decoding/fuse.ts";
 import { openPipeline } from "../engine/options.ts";
+import { isServer } from "../engine/remote/connect.ts";
 import type { GenerateOptions, GenerateResult, LoadOptions, Model, SamplingOptions } from "../node.ts";
 import { loadModel } from "../node.ts";
 import type { DraftArguments } from "./draft-arguments.ts";
 import { breakerTokens } from "./dry-breakers.ts";
+import { constraintOf, type FormatArguments, readFormat } from "./format-arguments.ts";
 import { statistics, summary } from "./generate-report.ts";
 import { readInput } from "./input.ts";
+import { openServer } from "./open-models.ts";
 import type { PlanArguments } from "./plan-arguments.ts";
 import { needsText, type OpenModel, openPlan, readPlanArgument } from "./plan-models.ts";
 import type { SamplingArguments } from "./sampling-arguments.ts";
 
 export interface GenerateArguments
   extends Omit<SamplingArguments, "sampling">,
-    Omit<DraftArguments, "speculation"> {
+    Omit<DraftArguments, "speculation">,
+    FormatArguments {
   /** Path or URL. Default: the embedded model. */
   model?: string;
   /** Several models, fused, instead. */
@@ -60,17 +64,20 @@ export async function generate(options: GenerateArguments, terminal: Terminal): 
     return terminal.out(`${explainPlan(plan)}\n${needsText(plan)}\n`);
   }
   const prompt = options.promptFile === undefined ? options.prompt : await readInput(options.promptFile);
+  const format = await readFormat(options);
   const pipeline = await readPipeline(options.pipelineFile);
   const prediction = options.predictionFile && (await readInput(options.predictionFile));
-  const { model, close } = await openTarget(options, plan, signal);
-  let draftModel: Model | undefined;
+  const draftModel = await openDraftModel(options, signal);
+  let target: OpenModel | undefined;
   try {
-    draftModel = await openDraftModel(options, signal);
+    target = await openTarget(options, plan, draftModel, signal);
+    const { model } = target;
     const tokens = options.chat ? model.chatPrompt([{ role: "user", content: prompt }]) : prompt;
     const decode: GenerateOptions = {
       ...options.decode,
       ...withBreakers(model, options),
       ...(pipeline && { pipeline }),
+      ...constraintOf(format, model),
       draft: draftModel ?? options.draft,
       prediction,
       signal,
@@ -84,7 +91,7 @@ export async function generate(options: GenerateArguments, terminal: Terminal): 
       terminal.out(`${JSON.stringify(summary(model, results, options.texts !== undefined, plan))}\n`);
     } else terminal.error(`${statistics(model, results, decode.temperature === 0)}\n`);
   } finally {
-    close();
+    target?.close();
     draftModel?.close();
   }
 }
@@ -92,11 +99,23 @@ export async function generate(options: GenerateArguments, terminal: Terminal): 
 async function openTarget(
   { model, plan: files, load }: GenerateArguments,
   plan: Plan | undefined,
+  draftModel: Model | undefined,
   signal: AbortSignal,
 ): Promise<OpenModel> {
   if (plan !== undefined && files !== undefined) return openPlan(plan, files, { ...load, signal });
-  const loaded = await loadModel(model ?? EMBEDDED_MODEL, { ...load, signal });
+  const loaded =
+    model !== undefined && isServer(model)
+      ? await openServer(model, expectLender(draftModel), undefined, { ...load, signal })
+      : await loadModel(model ?? EMBEDDED_MODEL, { ...load, signal });
   return { model: loaded, close: () => loaded.close() };
+}
+
+/** @throws {TypeError} If there is none. */
+function expectLender(draftModel: Model | undefined): Model {
+  if (draftModel !== undefined) return draftModel;
+  throw new TypeError(
+    '"--model" must be a file, or have "--draft model:FILE" beside it: a server lends no tokenizer',
+  );
 }
 
 async function openDraftModel(

@@ -1,6 +1,7 @@
 import { FUSE_PRESETS } from "../decoding/fuse/preset/presets.ts";
 import { readPlanOrPreset } from "../decoding/fuse/read/read-preset.ts";
 import type { Plan } from "../decoding/fuse.ts";
+import { isServer } from "../engine/remote/connect.ts";
 import type { Options } from "./option.ts";
 import type { PlansArguments } from "./serve-plans.ts";
 import type { Values } from "./values.ts";
@@ -18,7 +19,13 @@ or @FILE",
   source: {
     kind: "texts",
     value: "NAME=FILE",
-    help: 'a model of the plan; once for each. The tokenizer is that of "base", else of the first',
+    help: 'a model of the plan, or the address of its server (http://host:8080, http://host/v1#model); once for each. \
+The tokenizer is that of "base", else of the first; servers are lent that of the first file',
+  },
+  "source-key": {
+    kind: "texts",
+    value: "NAME=FILE",
+    help: "a file with the key that the server of a source asks for",
   },
   prefix: {
     kind: "texts",
@@ -45,6 +52,8 @@ export interface PlanArguments {
   prefixes: ReadonlyMap<string, string>;
   /** Files by name of what the plan needs beside models. */
   inputs: ReadonlyMap<string, string>;
+  /** Files with keys, by name of source. */
+  keys: ReadonlyMap<string, string>;
 }
 
 export interface PresetFiles {
@@ -60,7 +69,7 @@ export interface PresetFiles {
  * @throws {TypeError | RangeError} If a preset is unknown, an option of it wrong, or a source is not NAME=FILE.
  */
 export function planArguments(values: Values): PlanArguments | undefined {
-  values.expectBeside(["source", "prefix", "input"], ["plan"]);
+  values.expectBeside(["source", "source-key", "prefix", "input"], ["plan"]);
   const text = values.text("plan");
   if (text === undefined) return undefined;
   if (values.has("model")) {
@@ -77,7 +86,7 @@ export function planArguments(values: Values): PlanArguments | undefined {
  * @throws {TypeError | RangeError} As `planArguments`.
  */
 export function namedPlanArguments(values: Values): PlansArguments | undefined {
-  values.expectBeside(["source", "prefix", "input"], ["plan"]);
+  values.expectBeside(["source", "source-key", "prefix", "input"], ["plan"]);
   const texts = pairs(values, "plan", "mixed=plan.json");
   if (texts.size === 0) return undefined;
   const plans = new Map([...texts].map(([name, text]) => [name, planArgument(text)]));
@@ -85,10 +94,16 @@ export function namedPlanArguments(values: Values): PlansArguments | undefined {
 }
 
 /** What stands beside a plan. */
-export function sourceArguments(values: Values): Pick<PlanArguments, "sources" | "prefixes" | "inputs"> {
+export function sourceArguments(
+  values: Values,
+): Pick<PlanArguments, "sources" | "prefixes" | "inputs" | "keys"> {
   const sources = pairs(values, "source", "base=model.gguf");
   const prefixes = pairs(values, "prefix", "base=TEXT");
   const inputs = pairs(values, "input", "graph=graph.json");
+  const keys = pairs(values, "source-key", "base=key.txt");
+  const locked = [...keys.keys()].find((name) => !isServer(sources.get(name) ?? ""));
+  if (locked !== undefined)
+    throw new TypeError(`"--source-key ${locked}=" needs "--source ${locked}=http://..." beside it`);
   const stray = [...prefixes.keys()].find((name) => !sources.has(name));
   if (stray !== undefined)
     throw new TypeError(`"--prefix ${stray}=" needs "--source ${stray}=FILE" beside it`);
@@ -97,7 +112,7 @@ export function sourceArguments(values: Values): Pick<PlanArguments, "sources" |
   const both = [...inputs.keys()].find((name) => sources.has(name));
   if (both !== undefined)
     throw new TypeError(`"--input ${both}=" must be left out beside "--source ${both}="`);
-  return { sources, prefixes, inputs };
+  return { sources, prefixes, inputs, keys };
 }
 
 /** A plan as an option has it: a file, or `preset:` and what follows. */

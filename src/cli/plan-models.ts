@@ -3,8 +3,9 @@
 import { readPlanOrPreset } from "../decoding/fuse/read/read-preset.ts";
 import type { Plan } from "../decoding/fuse.ts";
 import { expectGiven, fuseWithGiven, type Given, needsOf, readGiven } from "../engine/fused-given.ts";
-import { type LoadOptions, loadModel, type Model } from "../node.ts";
+import type { LoadOptions, Model } from "../node.ts";
 import { readInput } from "./input.ts";
+import { openSources } from "./open-models.ts";
 import { type PlanArguments, planOfPreset } from "./plan-arguments.ts";
 
 /** A model with all that it holds open. */
@@ -56,21 +57,19 @@ export async function readPlanInputs(plan: Plan, files: PlanArguments["inputs"])
  */
 export async function openPlan(
   plan: Plan,
-  { sources, prefixes, inputs }: PlanArguments,
+  { sources, prefixes, inputs, keys }: PlanArguments,
   options: LoadOptions,
 ): Promise<OpenModel> {
   const given = await readPlanInputs(plan, inputs);
   expectSources(plan, sources, given);
-  const loaded = new Map<string, Model>();
+  const opened = new Map<string, Model>();
   const close = () => {
-    for (const model of loaded.values()) model.close();
+    for (const model of opened.values()) model.close();
   };
   try {
-    for (const file of sources.values()) {
-      if (!loaded.has(file)) loaded.set(file, await loadModel(file, options));
-    }
+    const found = await openSources(sources, keys, options, opened);
     const models = Object.fromEntries(
-      [...sources].map(([name, file]) => [name, { source: loaded.get(file)!, prefix: prefixes.get(name) }]),
+      [...found].map(([name, source]) => [name, { source, prefix: prefixes.get(name) }]),
     );
     const [first] = sources.keys();
     const base = sources.has("base") ? "base" : first;

@@ -10,7 +10,7 @@
  */
 import { Aggregate, score as scoreOf } from "../decoding/score.ts";
 import { sharesVocabulary } from "../engine/model-drafter.ts";
-import { grouped } from "../errors.ts";
+import { grouped, UnsupportedError } from "../errors.ts";
 import { type LoadOptions, loadModel, type Model, type Rows, type Session } from "../node.ts";
 import { EMBEDDED_MODEL, type Terminal } from "./generate.ts";
 import { readInput } from "./input.ts";
@@ -73,6 +73,12 @@ async function scoreModels(
     throw new RangeError('"--against" must be a model of the same vocabulary, got one with another');
   }
   const models = reference === undefined ? [judged] : [judged, reference];
+  const partial = models.find(({ known }) => known !== undefined);
+  if (partial !== undefined) {
+    throw new UnsupportedError(
+      `Cannot score by ${partial.name}: of its rows ${partial.known} tokens are known, and the text's need not be among them`,
+    );
+  }
   const chunks = chunksOf(judged, text, Math.min(...models.map(({ contextLength }) => contextLength)));
   const targets = chunks.flatMap((chunk) => chunk.targets);
   if (targets.length === 0) throw new RangeError("Cannot score the text: it has no token to score");

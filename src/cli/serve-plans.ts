@@ -1,12 +1,14 @@
 /** Plans of `edgewise serve`: from files on this machine to what the worker is configured with. */
-import { realpath } from "node:fs/promises";
+import { readFile, realpath } from "node:fs/promises";
 import { basename, dirname, relative, sep } from "node:path";
+import { isServer } from "../engine/remote/connect.ts";
 import type { NamedPlan } from "../service/app.ts";
+import type { ServerModel } from "../service/server-models.ts";
 import type { PlanArguments } from "./plan-arguments.ts";
 import { expectSources, readPlanArgument, readPlanInputs } from "./plan-models.ts";
 
 /** Plans by the names they are served under; sources, prefixes and inputs are those of all that have such names. */
-export interface PlansArguments extends Pick<PlanArguments, "sources" | "prefixes" | "inputs"> {
+export interface PlansArguments extends Pick<PlanArguments, "sources" | "prefixes" | "inputs" | "keys"> {
   readonly plans: ReadonlyMap<string, Pick<PlanArguments, "file" | "plan" | "preset">>;
 }
 
@@ -47,6 +49,39 @@ export async function namedPlans(
     if (stray !== undefined) throw new RangeError(`"--${option}" must be of a plan, got "${stray}"`);
   }
   return served;
+}
+
+/** Models of servers, for the worker. */
+export interface ServedServers {
+  /** By address. */
+  readonly names: ReadonlyMap<string, string>;
+  readonly servers: Readonly<Record<string, ServerModel>>;
+  /** Keys, by the variables that hold them. */
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+/**
+ * @param reserved Names of what is no server.
+ * @param like The model whose tokenizer they are lent.
+ */
+export async function servedServers(
+  { sources, keys }: Pick<PlansArguments, "sources" | "keys">,
+  reserved: readonly string[],
+  like: string | undefined,
+): Promise<ServedServers> {
+  const names = new Map<string, string>();
+  const servers: Record<string, ServerModel> = {};
+  const variables: Record<string, string> = {};
+  for (const [source, url] of sources) {
+    if (!isServer(url) || names.has(url)) continue;
+    const name = newName(source, [...reserved, ...names.values()]);
+    const file = keys.get(source);
+    const key = `SERVER_KEY_${names.size}`;
+    if (file !== undefined) variables[key] = (await readFile(file, "utf8")).trim();
+    names.set(url, name);
+    servers[name] = { url, ...(like !== undefined && { like }), ...(file !== undefined && { key }) };
+  }
+  return { names, servers, variables };
 }
 
 export interface ServedFiles {

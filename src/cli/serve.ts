@@ -1,12 +1,14 @@
-/** `edgewise serve`: the edge worker on this machine, in workerd, as it runs when deployed. */
-import { open, readFile } from "node:fs/promises";
+/** `edgewise serve`: the edge worker on this machine, in workerd, as it runs when deployed, or in this process. */
+import { open } from "node:fs/promises";
 import { createServer } from "node:net";
-import { basename, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-import type { Miniflare, WorkerOptions } from "miniflare";
+import { basename } from "node:path";
+import { isServer } from "../engine/remote/connect.ts";
 import { expectInteger, UnsupportedError } from "../errors.ts";
+import type { Env } from "../service/worker-app.ts";
 import { type AccessArguments, accessVariables, asServer } from "./serve-access.ts";
-import { namedPlans, type PlansArguments, servedFiles } from "./serve-plans.ts";
+import { namedPlans, type PlansArguments, servedFiles, servedServers } from "./serve-plans.ts";
+
+const RUNTIMES = ["workerd", "node"] as const;
 
 export interface ServeOptions {
   /** Path of a GGUF. Default: the embedded model. */
@@ -23,6 +25,29 @@ export interface ServeOptions {
   access?: AccessArguments;
   /** Whether to print a line of JSON for each request. Default false. */
   log?: boolean;
+  /** "workerd", as deployed, or "node", this process. Default: workerd where miniflare and esbuild are installed. */
+  runtime?: (typeof RUNTIMES)[number];
+}
+
+/** What a runtime serves, and where. */
+export interface ServiceOptions {
+  readonly host: string;
+  readonly port: number;
+  /** As the worker has them. */
+  readonly env: Env & Readonly<Record<string, unknown>>;
+  /** Keys of files are paths from it. */
+  readonly folder: string | undefined;
+}
+
+/** A service that runs. */
+export interface RunningService {
+  readonly url: URL;
+  /** Asks it without a socket. */
+  fetch(
+    url: string,
+    init: { method: string; headers: Record<string, string>; body: string },
+  ): Promise<{ json(): Promise<unknown> }>;
+  close(): Promise<void>;
 }
 
 export interface Server {
@@ -37,9 +62,6 @@ export interface Server {
 
 /** What the worker calls its own model. */
 const EMBEDDED = "edgewise-stories-q8_0";
-
-/** As in `wrangler.toml`. */
-export const COMPATIBILITY = { date: "2026-04-01", flags: ["enable_request_signal"] };
 
 /**
  * Serves until Ctrl-C, and prints where, with a request to paste.
@@ -74,33 +96,40 @@ export async function serve(options: ServeOptions = {}): Promise<void> {
 /**
  * Starts the worker and decodes one token, so that a model which cannot run is known now.
  *
- * The model's folder is bound to the worker as a disk service: workerd reads the file itself, piece by piece, and
- * no other process holds a byte of it.
- *
  * @throws {RangeError} If the port is taken, or the file is missing or no GGUF that can run.
- * @throws {UnsupportedError} If miniflare or esbuild, which are development dependencies, are not installed.
+ * @throws {UnsupportedError} If a package that the runtime needs is not installed: miniflare and esbuild, or
+ *   `@hono/node-server`.
  */
 export async function startServer(options: ServeOptions = {}): Promise<Server> {
   const { port = 8787, host = "127.0.0.1", contextLength } = options;
   expectInteger("port", port, 0, 65535);
   const model = options.model === undefined ? undefined : await findModel(options.model);
-  const sources = [...new Set(options.plans?.sources.values())];
+  const sources = [...new Set(options.plans?.sources.values())].filter((place) => !isServer(place));
   for (const source of sources) await findModel(source);
+  const reserved = [...(model === undefined ? [EMBEDDED] : []), ...(options.plans?.plans.keys() ?? [])];
   const files = await servedFiles(
     [...(options.model === undefined ? [] : [options.model]), ...sources],
-    [...(model === undefined ? [EMBEDDED] : []), ...(options.plans?.plans.keys() ?? [])],
+    reserved,
   );
-  const plans = options.plans && (await namedPlans(options.plans, (file) => files.names.get(file)!));
+  const remote = await servedServers(
+    options.plans ?? { sources: new Map(), keys: new Map() },
+    [...reserved, ...Object.keys(files.keys)],
+    files.names.get(sources[0] ?? options.model ?? ""),
+  );
+  const nameOf = (place: string) => files.names.get(place) ?? remote.names.get(place)!;
+  const plans = options.plans && (await namedPlans(options.plans, nameOf));
   const [firstPlan] = Object.keys(plans ?? {});
   const access = await accessVariables(options.access);
   const own = asServer(access);
   await expectFree(port, host);
-  const miniflare = await start(host, port, {
-    modules: await bundle(),
-    compatibilityDate: COMPATIBILITY.date,
-    compatibilityFlags: COMPATIBILITY.flags,
-    bindings: {
+  const running = await start(options.runtime, {
+    host,
+    port,
+    folder: files.folder,
+    env: {
       ...own.variables,
+      ...remote.variables,
+      SERVERS: JSON.parse(JSON.stringify(remote.servers)),
       LOG: options.log ? "all" : "none",
       ...(contextLength !== undefined && { CONTEXT_LENGTH: contextLength }),
       ...(model !== undefined && { MODEL: files.keys[model], MODEL_NAME: model }),
@@ -110,21 +139,17 @@ export async function startServer(options: ServeOptions = {}): Promise<Server> {
       // Of files of the user's, this machine sets the ceiling, up to what 32-bit Wasm can address.
       ...(files.folder !== undefined && { MAX_MEMORY_MIB: 4095 }),
     },
-    ...(files.folder !== undefined && {
-      serviceBindings: { MODEL_FILES: { disk: { path: files.folder } } },
-    }),
   });
   try {
-    const url = await miniflare.ready;
     return {
-      url: reachable(url, host),
-      model: await tryOut(miniflare, own.headers, options.model, Object.keys(plans ?? {})),
+      url: reachable(running.url, host),
+      model: await tryOut(running, own.headers, options.model, Object.keys(plans ?? {})),
       wantsKey: access.API_KEYS.length > 0,
       isOpen: access.API_KEYS.length === 0 && !isLoopback(host),
-      close: () => miniflare.dispose(),
+      close: () => running.close(),
     };
   } catch (error) {
-    await miniflare.dispose();
+    await running.close();
     throw error;
   }
 }
@@ -163,47 +188,24 @@ function expectFree(port: number, host: string): Promise<void> {
   });
 }
 
-async function start(host: string, port: number, worker: WorkerOptions): Promise<Miniflare> {
-  const { Miniflare } = await needed(() => import("miniflare"), "miniflare");
-  // cf: false, or Miniflare asks Cloudflare for a sample of request metadata.
-  return new Miniflare({ host, port, cf: false, ...worker });
+async function start(runtime: ServeOptions["runtime"], options: ServiceOptions): Promise<RunningService> {
+  if (runtime !== undefined && !RUNTIMES.includes(runtime)) {
+    throw new RangeError(`"runtime" must be "workerd" or "node", got "${runtime}"`);
+  }
+  try {
+    if (runtime !== "node") return await startWorkerd(options);
+  } catch (error) {
+    if (runtime !== undefined || !(error instanceof UnsupportedError)) throw error;
+  }
+  const { startNode } = await needed(() => import("./serve-node.ts"), "@hono/node-server");
+  return await startNode(options);
 }
 
-/** The worker and what it imports, as `wrangler deploy` would upload it. */
-async function bundle(): Promise<Extract<WorkerOptions, { modules: object[] }>["modules"]> {
+async function startWorkerd(options: ServiceOptions): Promise<RunningService> {
+  const { Miniflare } = await needed(() => import("miniflare"), "miniflare");
   const esbuild = await needed(() => import("esbuild"), "esbuild");
-  // This file runs from src/ as TypeScript and from dist/ as JavaScript; the worker lies beside it in both.
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  const entry = fileURLToPath(new URL(`../service/worker.${extension}`, import.meta.url));
-  const assets = new Map<string, string>();
-  const { outputFiles } = await esbuild.build({
-    entryPoints: [entry],
-    bundle: true,
-    write: false,
-    format: "esm",
-    target: "es2022",
-    conditions: ["workerd", "worker", "browser"],
-    plugins: [
-      {
-        name: "assets",
-        setup(build) {
-          build.onResolve({ filter: /\.(wasm|gguf)$/ }, ({ path, resolveDir }) => {
-            assets.set(basename(path), resolve(resolveDir, path));
-            return { path: `./${basename(path)}`, external: true };
-          });
-        },
-      },
-    ],
-  });
-  const files = [...assets].map(async ([path, file]) => ({
-    type: path.endsWith(".wasm") ? ("CompiledWasm" as const) : ("Data" as const),
-    path,
-    contents: await readFile(file),
-  }));
-  return [
-    { type: "ESModule", path: "worker.js", contents: outputFiles[0].text },
-    ...(await Promise.all(files)),
-  ];
+  const { runWorkerd } = await import("./serve-workerd.ts");
+  return await runWorkerd(options, Miniflare, esbuild);
 }
 
 async function needed<T>(load: () => Promise<T>, name: string): Promise<T> {
@@ -219,14 +221,14 @@ async function needed<T>(load: () => Promise<T>, name: string): Promise<T> {
 
 /** One token of each, which loads the models. Returns the name of the one that answers who names none. */
 async function tryOut(
-  miniflare: Miniflare,
-  headers: Readonly<Record<string, string>>,
+  running: RunningService,
+  headers: Record<string, string>,
   path = "the embedded model",
   plans: readonly string[] = [],
 ): Promise<string> {
   const names: string[] = [];
   for (const name of [undefined, ...plans]) {
-    const response = await miniflare.dispatchFetch("http://localhost/v1/completions", {
+    const response = await running.fetch("http://localhost/v1/completions", {
       method: "POST",
       headers,
       body: JSON.stringify({ model: name, max_tokens: 1 }),

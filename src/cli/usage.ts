@@ -80,6 +80,12 @@ export const COMMANDS: Readonly<Record<CommandName, CommandUsage>> = {
             help: "serve several models, fused by a plan, under a name: a JSON file, or preset:NAME with options",
           },
           context: CONTEXT,
+          runtime: {
+            kind: "text",
+            value: "NAME",
+            choices: ["workerd", "node"],
+            help: "workerd, as deployed, or node, this process (default: workerd where miniflare is installed)",
+          },
           help: HELP,
         },
       },

@@ -150,7 +150,10 @@ describe("parseCommand", () => {
   });
 
   it.each([
-    ["", 'A command must be one of compress-head, generate, inspect, rows, score, serve, got ""; see edgewise --help'],
+    [
+      "",
+      'A command must be one of compress-head, generate, inspect, rows, score, serve, got ""; see edgewise --help',
+    ],
     [
       "toString",
       'A command must be one of compress-head, generate, inspect, rows, score, serve, got "toString"; see edgewise --help',
@@ -240,6 +243,7 @@ describe("parseCommand", () => {
     ["score -f a --scores energy:tau=1", '"--scores energy" may have "temperature", got "tau"'],
     ["score -f a --scores jei-gate", '"--scores jei-gate.maxProbability" must be a number, got undefined'],
     ["serve --port 65536", '"--port" must be an integer from 0 to 65535, got 65536'],
+    ["serve --runtime deno", '"--runtime" must be one of workerd, node, got "deno"'],
     ["serve file.gguf", 'Arguments of serve must have options only, got "file.gguf"'],
   ])("refuses %s", (line, message) => {
     expect(() => parseCommand(line.split(" "))).toThrow(message);

@@ -31,6 +31,10 @@ describe("the speculation options of generate", () => {
       predictionFile: "old.ts",
       decode: { speculation: { gamma: 64 } },
     });
+    expect(generate("--draft suffix --draft-fixed").decode.speculation).toEqual({
+      tree: false,
+      adaptive: false,
+    });
     expect(generate("--draft suffix").decode).not.toHaveProperty("speculation");
   });
 
@@ -65,6 +69,7 @@ describe("the speculation options of generate", () => {
     ],
     ["--draft model:", '"--draft" must name a file after "model:", got nothing'],
     ["--draft-max 3", '"--draft-max" needs "--draft" or "--prediction" beside it'],
+    ["--draft-fixed", '"--draft-fixed" needs "--draft" or "--prediction" beside it'],
     ["--verifier token", '"--verifier" needs "--draft" or "--prediction" beside it'],
     ["--draft suffix --draft-max 0", '"--draft-max" must be an integer from 1 to 64, got 0'],
     ["--draft suffix --draft-tree", '"--draft-tree" needs a draft model beside it, "--draft model:FILE"'],

@@ -65,6 +65,9 @@ describe("generate with speculation", () => {
       ...["none", ...DRAFTER_NAMES, DRAFT_MODEL].map((name) => ["--draft", name]),
       ["--prediction", prediction],
       ["--draft", DRAFT_MODEL, "--draft-tree", "--draft-max", "6"],
+      ["--draft", "suffix", "--draft-fixed"],
+      ["--draft", DRAFT_MODEL, "--draft-fixed", "--draft-max", "3"],
+      ["--draft", DRAFT_MODEL, "--draft-fixed", "--draft-tree"],
     ];
     for (const draft of drafts) {
       const { tokens, text, fingerprint } = await json(...line, ...draft);
