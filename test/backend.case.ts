@@ -45,27 +45,39 @@ export interface Tolerance {
   readonly softmax: number;
   /** logSumExp, absolute or relative, whichever allows more. */
   readonly logSumExp: number;
+  /** Whether subnormal values, of the input too, may count as zero. */
+  readonly flushes?: boolean;
 }
 
 /** A new backend. Left out, `maxBytes` is the backend's default. */
 export type CreateBackend = (options?: { maxBytes?: number }) => Backend | Promise<Backend>;
 
-/** @param skip Why nothing can be tested on this host. */
+/**
+ * @param skip   Why nothing can be tested on this host.
+ * @param absent Kernels that answer at once, which a backend on another device does not have.
+ * @param types  Of weights that matmul is tried with. Default: all.
+ */
 export function describeBackend(
   name: string,
   create: CreateBackend,
-  options: { tolerance: Tolerance; skip?: string },
+  options: {
+    tolerance: Tolerance;
+    skip?: string;
+    absent?: readonly ("law" | "screen")[];
+    types?: readonly WeightType[];
+  },
 ): void {
+  const { absent = [] } = options;
   const title = options.skip === undefined ? name : `${name}: skipped, ${options.skip}`;
   describe.skipIf(options.skip !== undefined)(title, () => {
     memoryCases(create);
-    matmulCases(create, options.tolerance);
+    matmulCases(create, options.tolerance, options.types);
     layerCases(create, options.tolerance);
     attentionCases(create, options.tolerance);
     kvCases(create);
     rowCases(create, options.tolerance);
-    lawCases(create);
-    screenCases(create);
+    if (!absent.includes("law")) lawCases(create);
+    if (!absent.includes("screen")) screenCases(create);
     likelihoodCases(create);
   });
 }

@@ -8,6 +8,7 @@ import { createReferenceBackend } from "../backend/reference/index.ts";
 import { ABI_VERSION } from "../backend/wasm/exports.ts";
 import { createWasmBackend } from "../backend/wasm/index.ts";
 import { prefersRelaxed } from "../backend/wasm/instantiate.ts";
+import type { GpuProvider, WebGpuBackend } from "../backend/webgpu/index.ts";
 import { expectInteger, grouped, UnsupportedError } from "../errors.ts";
 import { type ByteInput, ByteReader } from "../format/bytes.ts";
 import { Fingerprint } from "../format/fingerprint.ts";
@@ -18,6 +19,7 @@ import { Llama } from "../model/llama.ts";
 import { planTensors, type TensorPlan } from "../model/tensors.ts";
 import { createTokenizer, type Tokenizer } from "../model/tokenizer.ts";
 import { loadWeights, weightBytes } from "../model/weights.ts";
+import { loadOnGpu, openInput } from "./gpu-model.ts";
 import { LocalModel } from "./local-model.ts";
 import type { Model } from "./model.ts";
 import { sessionBytes } from "./session.ts";
@@ -37,11 +39,41 @@ export async function compileKernels(simd: BufferSource, relaxed: BufferSource):
   };
 }
 
+/** Bytes, or a function that gives them: then they can be had again, should a device be lost. */
+export type ModelInput = ByteInput | (() => ByteInput | Promise<ByteInput>);
+
+/** Opens a backend that ends its device when it is closed. @throws {UnsupportedError} If there is none to be had. */
+export type OpenGpu = (
+  gpu: GpuProvider | undefined,
+  options: { maxBytes?: number },
+) => Promise<WebGpuBackend>;
+
+/** Loads a model in one place. */
+export type OpenModel = (
+  input: ByteInput,
+  place: {
+    /** Where; default: this process. */
+    readonly gpu?: WebGpuBackend;
+    /** Why not where it was to be. */
+    readonly fallback?: string;
+  },
+) => Promise<Model>;
+
 export interface LoadOptions {
   /** Needed for the wasm backend. The entries of the platforms fill it in. */
   modules?: KernelModules;
-  /** Default "wasm". "reference" is plain TypeScript: slow, and the definition of what the others compute. */
-  backend?: "wasm" | "reference";
+  /**
+   * Default "wasm". "reference" is plain TypeScript: slow, and the definition of what the others compute. "webgpu" is a
+   * device of the host, whose rows differ from the others' by what f32 rounds; "auto" is that where there is one, else
+   * Wasm, and `Model.fallback` says why. A device that is lost later is answered by Wasm in both cases.
+   */
+  backend?: "wasm" | "reference" | "webgpu" | "auto";
+  /** For "webgpu" and "auto". Default: `navigator.gpu`. */
+  gpu?: GpuProvider;
+  /** Loads the kernels for it. Entries whose platforms have WebGPU fill it in. */
+  openGpu?: OpenGpu;
+  /** Called as kernels for WebGPU are compiled, which goes on while bytes arrive. */
+  onCompile?: (ready: number, total: number) => void;
   /** Which kernels. Default "auto": relaxed where it is right and faster. */
   build?: "auto" | "simd" | "relaxed";
   /** Default: `general.name` of the file, else "model". */
@@ -82,7 +114,21 @@ const SLACK_BYTES = 1 << 18;
  * @throws {RangeError | TypeError} For a file that is broken, or one that needs more memory than allowed.
  * @throws {DOMException} AbortError, when `signal` fires.
  */
-export async function loadModel(input: ByteInput, options: LoadOptions = {}): Promise<Model> {
+export async function loadModel(input: ModelInput, options: LoadOptions = {}): Promise<Model> {
+  const { backend } = options;
+  if (backend !== "webgpu" && backend !== "auto") return await loadInto(options, await openInput(input));
+  const host = options.modules === undefined ? "reference" : "wasm";
+  return await loadOnGpu(input, options, (bytes, place) =>
+    loadInto({ ...options, backend: host }, bytes, place),
+  );
+}
+
+/** Loads for the backend of `options`, or for a device beside it: what looks at rows is in this process then. */
+async function loadInto(
+  options: LoadOptions,
+  input: ByteInput,
+  { gpu, fallback }: Parameters<OpenModel>[1] = {},
+): Promise<Model> {
   const started = performance.now();
   const { onProgress, signal } = options;
   const reader = ByteReader.from(input, { onProgress, signal });
@@ -90,7 +136,8 @@ export async function loadModel(input: ByteInput, options: LoadOptions = {}): Pr
     const gguf = await readGguf(reader);
     const { config, plan, tokenizer } = planModel(gguf);
     const contextLength = contextOf(config, options.contextLength);
-    const backend = createBackend(options);
+    const rowsBackend = createBackend(options);
+    const backend = gpu ?? rowsBackend;
     const needs = memoryNeeds(backend, config, plan, contextLength);
     backend.reserve(
       needs.weights +
@@ -100,7 +147,11 @@ export async function loadModel(input: ByteInput, options: LoadOptions = {}): Pr
     const fingerprint = new Fingerprint();
     fingerprint.addText(`${backend.name} ${ABI_VERSION} ${config.architecture}`);
     backend.reserveScratch(widest(config), contextLength);
-    const weights = await loadWeights(backend, reader, plan, config, fingerprint);
+    const types = new Set([...plan.tensors.values()].map(({ type }) => type));
+    const [weights] = await Promise.all([
+      loadWeights(backend, reader, plan, config, fingerprint),
+      gpu?.prepare(types, options.onCompile),
+    ]);
     const model = new Llama(backend, config, weights, contextLength);
     return new LocalModel(backend, model, gguf.metadata, tokenizer, {
       name: options.name ?? fileName(gguf.metadata),
@@ -108,6 +159,8 @@ export async function loadModel(input: ByteInput, options: LoadOptions = {}): Pr
       fingerprint: `ew-${fingerprint}`,
       weightBytes: needs.weights,
       prefixCacheBytes: prefixCacheOf(backend, options.prefixCacheBytes),
+      ...(gpu && { rowsBackend }),
+      fallback,
       loadMs: Math.round((performance.now() - started) * 1000) / 1000,
     });
   } finally {
@@ -161,7 +214,9 @@ function createBackend({ backend = "wasm", build = "auto", modules, maxMemoryByt
       ? undefined
       : expectInteger("maxMemoryBytes", maxMemoryBytes, 1, Number.MAX_SAFE_INTEGER);
   if (backend === "reference") return createReferenceBackend({ maxBytes });
-  if (backend !== "wasm") throw new RangeError(`"backend" must be "wasm" or "reference", got "${backend}"`);
+  if (backend !== "wasm") {
+    throw new RangeError(`"backend" must be "wasm", "reference", "webgpu" or "auto", got "${backend}"`);
+  }
   if (!["auto", "simd", "relaxed"].includes(build)) {
     throw new RangeError(`"build" must be "auto", "simd" or "relaxed", got "${build}"`);
   }

@@ -17,6 +17,7 @@ import type {
   SamplingOptions,
 } from "./model.ts";
 import { setBackend } from "./model-backend.ts";
+import { setPromptOpener } from "./model-prompts.ts";
 import { openPipeline, requestFingerprint } from "./options.ts";
 import { PrefixCache } from "./prefix-cache.ts";
 import { Prompts } from "./prompts.ts";
@@ -31,6 +32,9 @@ export interface ModelFacts {
   readonly loadMs: number;
   /** Most bytes for beginnings of texts that are kept for others. */
   readonly prefixCacheBytes: number;
+  /** Where rows are looked at, if they are made on another device. */
+  readonly rowsBackend?: Backend;
+  readonly fallback?: string;
 }
 
 export class LocalModel implements Model {
@@ -44,6 +48,7 @@ export class LocalModel implements Model {
   readonly fingerprint: string;
   readonly weightBytes: number;
   readonly loadMs: number;
+  readonly fallback: string | undefined;
   readonly #backend: Backend;
   readonly #prefixes: PrefixCache;
   readonly #model: Llama;
@@ -61,20 +66,23 @@ export class LocalModel implements Model {
     this.fingerprint = facts.fingerprint;
     this.weightBytes = facts.weightBytes;
     this.loadMs = facts.loadMs;
+    this.fallback = facts.fallback;
     this.#backend = backend;
     this.#model = model;
     this.#metadata = metadata;
     this.#prefixes = new PrefixCache(
-      { backend, model, relieve: () => this.#prefixes.relieve() },
+      { backend, model, rowsBackend: facts.rowsBackend, relieve: () => this.#prefixes.relieve() },
       facts.prefixCacheBytes,
     );
+    const { rowsBackend = backend } = facts;
     const prompts = new Prompts(this.#prefixes, new Batcher(this));
     this.#engine = {
       model: this,
-      rowMath: () => backend.rowMath(),
+      rowMath: () => rowsBackend.rowMath(),
       openText: (prompt, capacity, signal) => prompts.open(prompt, capacity, signal),
     };
-    setBackend(this, backend);
+    setBackend(this, rowsBackend);
+    setPromptOpener(this, (prompt, capacity, signal) => prompts.open(prompt, capacity, signal));
   }
 
   open(options: { capacity?: number } = {}): Session {

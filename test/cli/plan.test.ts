@@ -146,8 +146,13 @@ describe("generate with a plan", () => {
       "--source",
       "expert=nowhere.gguf",
     ]);
-    const needs = "needs\n  --source expert=FILE   a model\n  --source amateur=FILE  a model\n";
-    expect([out, error]).toEqual([`${explainPlan(fusePreset("contrastive"))}\n${needs}`, ""]);
+    const needs = [
+      "needs",
+      "  --source expert=FILE   a model",
+      "  --source amateur=FILE  a model",
+      "a source may also be a row that is always the same, --input NAME=FILE, if one is a model",
+    ];
+    expect([out, error]).toEqual([`${explainPlan(fusePreset("contrastive"))}\n${needs.join("\n")}\n`, ""]);
   });
 
   it("audits", async () => {

@@ -184,7 +184,7 @@ it("does not run the layers again", async () => {
     await call();
     return columns - before;
   };
-  const { run } = session.ahead;
+  const { run } = session.ahead!;
   expect(await columnsOf(() => session.forward([1, 2, 3], 0))).toBe(3);
   expect(await columnsOf(() => run([4, 5]))).toBe(2);
   expect(await columnsOf(() => run([4, 5, 6]))).toBe(1);

@@ -223,7 +223,7 @@ describe("loadModel", () => {
       await refused({ backend, maxMemoryBytes: 0 }, '"maxMemoryBytes" must be an integer from 1 to');
       await refused({ backend, maxMemoryBytes: "1" }, '"maxMemoryBytes" must be an integer, got string');
     }
-    await refused({ backend: "gpu" }, '"backend" must be "wasm" or "reference", got "gpu"');
+    await refused({ backend: "gpu" }, '"backend" must be "wasm", "reference", "webgpu" or "auto", got "gpu"');
     await refused({ build: "fast" }, '"build" must be "auto", "simd" or "relaxed", got "fast"');
     await expect(loadFromBytes(bytes)).rejects.toThrow(
       '"modules" must hold the compiled kernels, got undefined',

@@ -105,7 +105,7 @@ export async function launchChromium(options: ChromiumOptions = {}): Promise<Chr
 }
 
 /** Folder with the browser, its libraries and SwiftShader, unpacked once per version. */
-async function unpackedBrowser(): Promise<string> {
+export async function unpackedBrowser(): Promise<string> {
   const source = join(FOLDER, "node_modules/@sparticuz/chromium");
   const { version } = JSON.parse(await readFile(join(source, "package.json"), "utf8"));
   const home = join(FOLDER, `node_modules/.chromium-${version}`);

@@ -47,8 +47,8 @@ const INPUTS: Record<string, Input> = {
   "on the largest code of 8 bits": () => (i) => (i % 2 ? 127 : -127),
 };
 
-export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
-  describe.each(WEIGHT_TYPES)("%s", (type) => {
+export function matmulCases(create: CreateBackend, tolerance: Tolerance, types = WEIGHT_TYPES): void {
+  describe.each(types)("%s", (type) => {
     const quantised = blockSize(type).weights > 1;
     const widths = quantised
       ? [...new Set([32, 64, 96, 992, 32_000].map((cols) => wholeBlocks(type, cols)))]
@@ -237,7 +237,7 @@ export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
     }
   });
 
-  test.each(WEIGHT_TYPES)("matmul over %s keeps nothing of an earlier, larger input", async (type) => {
+  test.each(types)("matmul over %s keeps nothing of an earlier, larger input", async (type) => {
     const backend = await create();
     const random = createRandom(11);
     const block = blockSize(type).weights;
@@ -265,7 +265,7 @@ export function matmulCases(create: CreateBackend, tolerance: Tolerance): void {
     const random = createRandom(10);
     const values = vectors(5, 256, () => random.normal());
     const x = load(backend, values);
-    for (const type of WEIGHT_TYPES) {
+    for (const type of types) {
       const weights = fillMatrix(backend, type, 4, 256, usualWeights(type, 4, 256, random));
       backend.matmul(x, 5, [{ weights, out: backend.floats(20) }]);
       expectSame(await copyOf(backend, x), values, type);

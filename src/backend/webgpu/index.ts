@@ -1,0 +1,382 @@
+/**
+ * The WebGPU backend: kernels in WGSL, over a device that the caller opens.
+ *
+ * Calls are recorded and run when something is read. It is outside the contract of the same bits: results differ from those
+ * of the other backends, and between devices, by what f32 rounds; within one device a position's row is the same bit for
+ * bit however calls were cut.
+ *
+ * What looks at few numbers, once, is done where it is asked: `rowMath`, `fuseKernels` and `wireKernels` take rows of the
+ * host's memory, and give the reference's numbers. Law and screen kernels answer at once, which no device can.
+ */
+import { UnsupportedError } from "../../errors.ts";
+import type { WeightType } from "../../format/blocks.ts";
+import type { Backend, Floats, KvCache, KvShape, Matrix, MatrixWriter, Top } from "../backend.ts";
+import { stride } from "../backend.ts";
+import type { DrawKernels } from "../draw-kernels.ts";
+import type { RowKernels } from "../fuse-kernels.ts";
+import type { CodebookKernels } from "../head-kernels.ts";
+import type { LawKernels } from "../law-kernels.ts";
+import type { LikelihoodKernels } from "../likelihood-kernels.ts";
+import { referenceKernels } from "../reference/fuse.ts";
+import { Memory } from "../reference/memory.ts";
+import { referenceRowMath } from "../reference/row-math.ts";
+import type { RowMath } from "../row-math.ts";
+import type { ScreenKernels } from "../screen-kernels.ts";
+import { plainWireKernels, type WireKernels } from "../wire-kernels.ts";
+import { gpuCodebookKernels } from "./codebook.ts";
+import type { GpuDevice } from "./device.ts";
+import { GpuFloats, wordOf } from "./floats.ts";
+import { spread } from "./kernel.ts";
+import { GpuKvCache, gpuKvBytes } from "./kv.ts";
+import { gpuLikelihoodKernels } from "./likelihood.ts";
+import { freeMatrix, GpuMatrix, GpuMatrixWriter, gpuMatrixBytes } from "./matrix.ts";
+import { type Pipelines, pipelinesOf } from "./pipelines.ts";
+import { embed, matmul } from "./products.ts";
+import { type Params, Recorder, type Target } from "./recorder.ts";
+import { Region } from "./region.ts";
+import { GpuRows, SCRATCH_WORDS } from "./rows.ts";
+import { THREADS } from "./wgsl/layer.ts";
+
+export { type GpuDevice, type GpuProvider, openDevice } from "./device.ts";
+
+/** What devices with that much memory of their own are asked for at most. */
+const DEFAULT_MAX_BYTES = 64 * 2 ** 30;
+
+export interface WebGpuBackendOptions {
+  /** Ceiling of what is held, in bytes. Default: 64 GiB, which no device has. */
+  maxBytes?: number;
+  /** Most bytes of a buffer. Default: what the device can bind. */
+  maxBindingBytes?: number;
+  /** Whether `close` ends the device too. Default false. */
+  ownsDevice?: boolean;
+}
+
+/** The backend of a device, and what only it can do. */
+export interface WebGpuBackend extends Backend {
+  /** Why the backend cannot be used any more; null: it can. */
+  readonly failure: string | null;
+  drawKernels(): DrawKernels;
+  /** Compiles what weights of these types need. */
+  prepare(types: Iterable<WeightType>, onProgress?: (ready: number, total: number) => void): Promise<void>;
+  /** Waits for all calls so far. @throws {UnsupportedError} If one was not possible: memory, or the device, is gone. */
+  settle(): Promise<void>;
+}
+
+/**
+ * @example
+ * ```ts
+ * const backend = createWebGpuBackend(await openDevice(navigator.gpu));
+ * const x = backend.floats(3);
+ * backend.write(x, Float32Array.of(1, 3, 2));
+ * await backend.argmax(x, 3); // 1
+ * ```
+ */
+export function createWebGpuBackend(gpu: GpuDevice, options: WebGpuBackendOptions = {}): WebGpuBackend {
+  return new GpuBackend(gpu, options);
+}
+
+class GpuBackend implements WebGpuBackend {
+  readonly name = "webgpu";
+  readonly build = null;
+  readonly #gpu: GpuDevice;
+  readonly #memory: Memory;
+  readonly #pipelines: Pipelines;
+  readonly #recorder: Recorder;
+  readonly #region: Region;
+  readonly #kvRegion: Region;
+  readonly #maxBindingBytes: number;
+  readonly #target: Target;
+  readonly #rows: GpuRows;
+  readonly #likelihoodKernels: LikelihoodKernels;
+  /** Room for results of row kernels; grows to the largest need. */
+  #scratch = { offset: 0, words: 0 };
+  readonly #ownsDevice: boolean;
+
+  constructor(gpu: GpuDevice, options: WebGpuBackendOptions) {
+    const { maxBytes = DEFAULT_MAX_BYTES, maxBindingBytes, ownsDevice = false } = options;
+    this.#ownsDevice = ownsDevice;
+    this.#gpu = gpu;
+    this.#memory = new Memory(maxBytes);
+    this.#pipelines = pipelinesOf(gpu);
+    this.#recorder = new Recorder(gpu, this.#pipelines);
+    this.#maxBindingBytes = Math.min(maxBindingBytes ?? gpu.maxBindingBytes, gpu.maxBindingBytes);
+    this.#region = new Region(this.#recorder, gpu.maxBindingBytes);
+    this.#kvRegion = new Region(this.#recorder, gpu.maxBindingBytes);
+    this.#target = {
+      recorder: this.#recorder,
+      pipelines: this.#pipelines,
+      floats: () => this.#region.buffer,
+    };
+    this.#rows = new GpuRows(this.#target, (words) => this.#scratchOf(words));
+    this.#likelihoodKernels = gpuLikelihoodKernels(this);
+    this.#scratchOf(SCRATCH_WORDS);
+  }
+
+  get usedBytes(): number {
+    return this.#memory.usedBytes;
+  }
+
+  get maxBytes(): number {
+    return this.#memory.maxBytes;
+  }
+
+  get failure(): string | null {
+    return this.#gpu.failure;
+  }
+
+  prepare(types: Iterable<WeightType>, onProgress?: (ready: number, total: number) => void): Promise<void> {
+    return this.#pipelines.prepare(types, onProgress);
+  }
+
+  async settle(): Promise<void> {
+    await this.#recorder.read(this.#region.buffer, 0, 4);
+  }
+
+  reserve(bytes: number): void {
+    this.#memory.reserve(bytes);
+  }
+
+  /** Kernels here need none that depends on shapes. */
+  reserveScratch(): void {}
+
+  floats(length: number): GpuFloats {
+    const bytes = stride(length) * 4;
+    this.#memory.claim(bytes);
+    let offset: number;
+    try {
+      offset = this.#region.allocate(bytes);
+    } catch (error) {
+      this.#memory.release(bytes);
+      throw error;
+    }
+    if (bytes > 0)
+      this.#recorder.encode((encoder) => encoder.clearBuffer(this.#region.buffer, offset, bytes));
+    return new GpuFloats(offset, length, false);
+  }
+
+  slice(x: Floats, start: number, length: number): GpuFloats {
+    return new GpuFloats((x as GpuFloats).offset + start * 4, length, true);
+  }
+
+  write(x: Floats, values: Float32Array): void {
+    if (values.length === 0) return;
+    this.#recorder.write(this.#region.buffer, (x as GpuFloats).offset, values as Float32Array<ArrayBuffer>);
+  }
+
+  copy(to: Floats, x: Floats, count: number): void {
+    this.#forEach("copy", count, { to: wordOf(to), x: wordOf(x) });
+  }
+
+  async read(x: Floats): Promise<Float32Array> {
+    if (x.length === 0) return new Float32Array(0);
+    return new Float32Array(
+      await this.#recorder.read(this.#region.buffer, (x as GpuFloats).offset, x.length * 4),
+    );
+  }
+
+  matrixBytes(type: WeightType, rows: number, cols: number): number {
+    return gpuMatrixBytes(type, rows, cols);
+  }
+
+  matrix(type: WeightType, rows: number, cols: number): MatrixWriter {
+    return new GpuMatrixWriter(this.#recorder, this.#memory, { type, rows, cols }, this.#maxBindingBytes);
+  }
+
+  rowsOf(weights: Matrix, first: number, count: number): Matrix {
+    return (weights as GpuMatrix).view(first, count);
+  }
+
+  kvBytes(shape: KvShape, capacity: number): number {
+    return gpuKvBytes(shape, capacity);
+  }
+
+  kvCache(shape: KvShape, capacity: number): KvCache {
+    const host = { ...this.#target, memory: this.#memory, region: this.#kvRegion };
+    return GpuKvCache.open(host, shape, capacity);
+  }
+
+  forkKv(cache: KvCache, length: number, capacity: number): KvCache {
+    return (cache as GpuKvCache).fork(length, capacity);
+  }
+
+  claimKv(cache: KvCache, position: number, columns: number): void {
+    (cache as GpuKvCache).claim(position, columns);
+  }
+
+  free(handle: Floats | Matrix | KvCache): void {
+    if (handle instanceof GpuKvCache) handle.free();
+    else if (handle instanceof GpuMatrix) {
+      if (handle.isView) throw new TypeError("Cannot free rows of a matrix: free what they are of");
+      freeMatrix(handle, this.#memory, this.#recorder);
+    } else this.#freeFloats(handle as GpuFloats);
+  }
+
+  /** The device stays unless it is the backend's own. */
+  close(): void {
+    this.#recorder.close();
+    this.#region.close();
+    this.#kvRegion.close();
+    this.#memory.close();
+    if (this.#ownsDevice) this.#gpu.close();
+  }
+
+  embed(out: Floats, weights: Matrix, tokens: ArrayLike<number>): void {
+    embed(this.#target, out, weights as GpuMatrix, tokens);
+  }
+
+  matmul(x: Floats, columns: number, products: readonly { weights: Matrix; out: Floats }[]): void {
+    for (const { weights, out } of products) matmul(this.#target, x, columns, weights as GpuMatrix, out);
+  }
+
+  rmsNorm(out: Floats, x: Floats, weight: Floats, size: number, count: number, epsilon: number): void {
+    const [across, down] = spread(count);
+    const params = { out: wordOf(out), x: wordOf(x), weight: wordOf(weight), size, stride: stride(size) };
+    this.#run("rmsNorm", { ...params, count, across, epsilon }, [across, down]);
+  }
+
+  add(x: Floats, y: Floats, count: number): void {
+    this.#forEach("add", count, { x: wordOf(x), y: wordOf(y) });
+  }
+
+  scale(x: Floats, factor: number, count: number): void {
+    this.#forEach("scale", count, { x: wordOf(x), factor });
+  }
+
+  addBias(x: Floats, bias: Floats, size: number, columns: number): void {
+    const params = { x: wordOf(x), bias: wordOf(bias), size, stride: stride(size) };
+    this.#forEach("addBias", size * columns, params);
+  }
+
+  swiglu(out: Floats, gate: Floats, up: Floats, count: number): void {
+    this.#forEach("swiglu", count, { out: wordOf(out), gate: wordOf(gate), up: wordOf(up) });
+  }
+
+  geglu(out: Floats, gate: Floats, up: Floats, count: number): void {
+    this.#forEach("geglu", count, { out: wordOf(out), gate: wordOf(gate), up: wordOf(up) });
+  }
+
+  rope(x: Floats, table: Floats, shape: Parameters<Backend["rope"]>[2]): void {
+    const { position, columns, heads, headDim, rotary, pairs } = shape;
+    const half = rotary / 2;
+    const perColumn = heads * half;
+    const params = {
+      x: wordOf(x),
+      size: stride(heads * headDim),
+      table: wordOf(table),
+      stride: stride(rotary),
+      position,
+      headDim,
+      half,
+      interleaved: pairs === "interleaved" ? 1 : 0,
+      perColumn,
+    };
+    this.#forEach("rope", columns * perColumn, params);
+  }
+
+  storeKv(cache: KvCache, key: Floats, value: Floats, place: Parameters<Backend["storeKv"]>[3]): void {
+    const params = { ...shapeOf(cache), ...place, key: wordOf(key), value: wordOf(value) };
+    this.#run("storeKv", params, [place.columns * cache.kvHeads, 2], this.#kvRegion.buffer);
+  }
+
+  copyKv(cache: KvCache, from: KvCache, place: Parameters<Backend["copyKv"]>[2]): void {
+    const params = { ...shapeOf(cache), ...place, sourceTable: (from as GpuKvCache).table };
+    this.#run("copyKv", params, [place.columns * cache.kvHeads, 2], this.#kvRegion.buffer);
+  }
+
+  attention(out: Floats, q: Floats, cache: KvCache, shape: Parameters<Backend["attention"]>[3]): void {
+    const { columns, heads, window = 2 ** 32 - 1 } = shape;
+    const params = { ...shapeOf(cache), ...shape, window, q: wordOf(q), out: wordOf(out) };
+    this.#run("attention", params, [heads, columns], this.#kvRegion.buffer);
+  }
+
+  argmax(x: Floats, count: number): Promise<number> {
+    return this.#rows.argmax(x, count);
+  }
+
+  top(x: Floats, vocab: number, count: number): Promise<Top> {
+    return this.#rows.top(x, vocab, count);
+  }
+
+  logSumExp(x: Floats, count: number): Promise<number> {
+    return this.#rows.logSumExp(x, count);
+  }
+
+  softmax(out: Floats, x: Floats, count: number): void {
+    this.#rows.softmax(out, x, count);
+  }
+
+  drawKernels(): DrawKernels {
+    return this.#rows;
+  }
+
+  /** @throws {UnsupportedError} Always. */
+  lawKernels(): LawKernels {
+    throw notHere("the law of a row");
+  }
+
+  likelihoodKernels(): LikelihoodKernels {
+    return this.#likelihoodKernels;
+  }
+
+  rowMath(): RowMath {
+    return referenceRowMath;
+  }
+
+  fuseKernels(): RowKernels<object> {
+    return referenceKernels;
+  }
+
+  /** @throws {UnsupportedError} Always. */
+  screenKernels(): ScreenKernels {
+    throw notHere("a screen of tokens");
+  }
+
+  wireKernels(): WireKernels {
+    return plainWireKernels;
+  }
+
+  codebookKernels(): CodebookKernels {
+    const run = (name: string, count: number, params: Params) => this.#forEach(name, count, params);
+    const write = (at: number, words: Uint32Array<ArrayBuffer>) =>
+      this.#recorder.write(this.#region.buffer, at, words);
+    return gpuCodebookKernels(this, run, write);
+  }
+
+  /** A kernel with a thread for each of `count` values. */
+  #forEach(name: string, count: number, params: Params): void {
+    if (count === 0) return;
+    const [across, down] = spread(Math.ceil(count / THREADS));
+    this.#run(name, { ...params, count, across }, [across, down]);
+  }
+
+  #run(name: string, params: Params, groups: readonly [number, number], second?: GPUBuffer): void {
+    if (groups[0] === 0) return;
+    const buffers = { floats: this.#region.buffer, second };
+    this.#recorder.dispatch(this.#pipelines.named(name), buffers, params, groups);
+  }
+
+  #freeFloats({ offset, length, isSlice }: GpuFloats): void {
+    if (isSlice) throw new TypeError("Cannot free a slice: free what it is of");
+    this.#region.free(offset);
+    this.#memory.release(stride(length) * 4);
+  }
+
+  #scratchOf(words: number): number {
+    if (words > this.#scratch.words) {
+      if (this.#scratch.words > 0) this.#region.free(this.#scratch.offset);
+      this.#scratch = { offset: this.#region.allocate(words * 4), words };
+    }
+    return this.#scratch.offset / 4;
+  }
+}
+
+function shapeOf(cache: KvCache): Params {
+  const { layers, kvHeads, headDim, table } = cache as GpuKvCache;
+  return { layers, kvHeads, headDim, table };
+}
+
+function notHere(what: string): UnsupportedError {
+  return new UnsupportedError(
+    `Cannot ask a WebGPU backend for ${what}: read the row, and ask a backend of this process`,
+  );
+}

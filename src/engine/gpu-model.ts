@@ -1,0 +1,211 @@
+/**
+ * gpu-model: a model on a WebGPU device, and on this process once the device has gone.
+ *
+ *     loadModel(…, { backend: "auto" })     a device  →  or why there is none, and Wasm
+ *     device lost, out of memory            weights are loaded again for Wasm, sessions go on there: replaying-session.ts
+ */
+import type { WebGpuBackend } from "../backend/webgpu/index.ts";
+import { MemoryError, UnsupportedError } from "../errors.ts";
+import type { ByteInput } from "../format/bytes.ts";
+import type { ChatMessage, ChatOptions } from "../model/chat-template.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { generateText, generateTexts, type TextEngine } from "./generate-text.ts";
+import type { LoadOptions, ModelInput, OpenModel } from "./load-model.ts";
+import type { GenerateManyOptions, GenerateOptions, Model, SamplingOptions } from "./model.ts";
+import { backendOf, setBackend } from "./model-backend.ts";
+import { openPrompt, setPromptOpener } from "./model-prompts.ts";
+import type { OpenText } from "./prompts.ts";
+import { type ReplayHost, ReplayingSession } from "./replaying-session.ts";
+import type { Call, Rows, Session } from "./source.ts";
+
+/** Loads on a device, or in this process where that is not possible; `load` does it in either place. */
+export async function loadOnGpu(input: ModelInput, options: LoadOptions, load: OpenModel): Promise<Model> {
+  const again = reopener(input);
+  const isForced = options.backend === "webgpu";
+  let backend: WebGpuBackend;
+  try {
+    if (options.openGpu === undefined)
+      throw new UnsupportedError("Cannot use WebGPU: this entry has no kernels for it");
+    backend = await options.openGpu(options.gpu ?? hostGpu(), { maxBytes: options.maxMemoryBytes });
+  } catch (error) {
+    if (isForced || !(error instanceof UnsupportedError)) throw error;
+    return await load(await openInput(input), { fallback: error.message });
+  }
+  try {
+    const model = await load(await openInput(input), { gpu: backend });
+    await backend.settle();
+    const reload = again && (async (fallback: string) => load(await again(), { fallback }));
+    return new GpuModel(model, backend, reload);
+  } catch (error) {
+    const { failure } = backend;
+    backend.close();
+    const isOfDevice = failure !== null || error instanceof UnsupportedError || error instanceof MemoryError;
+    if (isForced || again === null || !isOfDevice) throw error;
+    return await load(await again(), { fallback: (error as Error).message });
+  }
+}
+
+/** What a function gives, or the input itself. */
+export async function openInput(input: ModelInput): Promise<ByteInput> {
+  return typeof input === "function" ? await input() : input;
+}
+
+/** How the bytes can be had a second time; null for streams, which are gone then. */
+function reopener(input: ModelInput): (() => Promise<ByteInput>) | null {
+  if (input instanceof ReadableStream || input instanceof Response) return null;
+  return () => openInput(input);
+}
+
+function hostGpu(): GPU | undefined {
+  return (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+}
+
+export class GpuModel implements Model, ReplayHost {
+  readonly name: string;
+  readonly architecture: string;
+  readonly tokenizer: Tokenizer;
+  readonly vocab: number;
+  readonly contextLength: number;
+  readonly loadMs: number;
+  readonly #gpu: WebGpuBackend;
+  readonly #reload: ((fallback: string) => Promise<Model>) | null;
+  readonly #first: Model;
+  #current: Model;
+  #replacing: Promise<Model> | null = null;
+  readonly #engine: TextEngine;
+
+  /** @param reload Loads the model for this process; null: the bytes cannot be had again. */
+  constructor(model: Model, gpu: WebGpuBackend, reload: ((fallback: string) => Promise<Model>) | null) {
+    this.name = model.name;
+    this.architecture = model.architecture;
+    this.tokenizer = model.tokenizer;
+    this.vocab = model.vocab;
+    this.contextLength = model.contextLength;
+    this.loadMs = model.loadMs;
+    this.#gpu = gpu;
+    this.#reload = reload;
+    this.#first = model;
+    this.#current = model;
+    const backend = backendOf(model)!;
+    const openText = (prompt: readonly number[], capacity: number, signal?: AbortSignal) =>
+      this.#openText(prompt, capacity, signal);
+    this.#engine = { model: this, rowMath: () => backend.rowMath(), openText };
+    setBackend(this, backend);
+    setPromptOpener(this, openText);
+  }
+
+  get current(): Model {
+    return this.#current;
+  }
+
+  get backend(): Model["backend"] {
+    return this.#current.backend;
+  }
+
+  get build(): Model["build"] {
+    return this.#current.build;
+  }
+
+  get fallback(): string | undefined {
+    return this.#current.fallback;
+  }
+
+  get fingerprint(): string {
+    return this.#current.fingerprint;
+  }
+
+  get weightBytes(): number {
+    return this.#current.weightBytes;
+  }
+
+  async replace(model: Model, error: unknown): Promise<boolean> {
+    if (model !== this.#current) return true;
+    const { failure } = this.#gpu;
+    if (model !== this.#first || failure === null) return false;
+    if (this.#reload === null) {
+      const why = "its bytes came as a stream, which is gone";
+      throw new UnsupportedError(
+        `Cannot go on without WebGPU: ${failure}; the model cannot be loaded again, as ${why}`,
+        {
+          cause: error,
+        },
+      );
+    }
+    this.#replacing ??= this.#reload(`Cannot go on with WebGPU: ${failure}`);
+    try {
+      this.#current = await this.#replacing;
+    } catch (cause) {
+      // The next call tries again.
+      this.#replacing = null;
+      throw cause;
+    }
+    return true;
+  }
+
+  open(options?: { capacity?: number }): Session {
+    const model = this.#current;
+    const session = model.open(options);
+    return new ReplayingSession(this, model, { session, cachedTokens: 0, close: () => session.close() }, []);
+  }
+
+  async forwardAll(calls: readonly Call[]): Promise<Rows[]> {
+    const sessions = calls.map(({ session }, index) => {
+      if (session instanceof ReplayingSession) return session;
+      throw new TypeError(`"calls[${index}].session" must be a session of this model`);
+    });
+    const model = this.#current;
+    let rows: Rows[];
+    try {
+      rows = await model.forwardAll!(calls.map((call, i) => ({ ...call, session: sessions[i].inner })));
+    } catch (error) {
+      if (!(await this.replace(model, error))) throw error;
+      return await Promise.all(
+        calls.map(({ session, tokens, rows, parents }) => session.forward(tokens, rows, parents)),
+      );
+    }
+    for (const [i, session] of sessions.entries()) session.appended(calls[i].tokens);
+    return rows;
+  }
+
+  generate(prompt: string | readonly number[], options?: GenerateOptions): ReturnType<Model["generate"]> {
+    return generateText(this.#engine, prompt, options);
+  }
+
+  generateMany(
+    prompt: string | readonly number[],
+    options?: GenerateManyOptions,
+  ): ReturnType<Model["generateMany"]> {
+    return generateTexts(this.#engine, prompt, options);
+  }
+
+  requestFingerprint(options?: SamplingOptions): string {
+    return this.#current.requestFingerprint(options);
+  }
+
+  chatPrompt(messages: readonly ChatMessage[], options?: ChatOptions): number[] {
+    return this.#current.chatPrompt(messages, options);
+  }
+
+  chatText(messages: readonly ChatMessage[], options?: ChatOptions): string {
+    return this.#current.chatText(messages, options);
+  }
+
+  close(): void {
+    this.#first.close();
+    if (this.#current !== this.#first) this.#current.close();
+  }
+
+  async #openText(prompt: readonly number[], capacity: number, signal?: AbortSignal): Promise<OpenText> {
+    for (;;) {
+      const model = this.#current;
+      try {
+        const text = await openPrompt(model, prompt, capacity, signal);
+        const held = prompt.slice(0, text.session.length);
+        const session = new ReplayingSession(this, model, text, held);
+        return { session, cachedTokens: text.cachedTokens, close: (tokens) => session.close(tokens) };
+      } catch (error) {
+        if (!(await this.replace(model, error))) throw error;
+      }
+    }
+  }
+}

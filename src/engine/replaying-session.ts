@@ -1,0 +1,131 @@
+/**
+ * replaying-session: a session that outlives the model it is on.
+ *
+ * It knows its tokens. When the model's device is lost, they are computed again on the model that takes its place, and the
+ * call that found out is made there: no token is lost, and none comes twice.
+ */
+import { KV_PAGE } from "../backend/kv-pages.ts";
+import { nextTask } from "../decoding/next-task.ts";
+import type { Model } from "./model.ts";
+import { openPrompt } from "./model-prompts.ts";
+import type { OpenText } from "./prompts.ts";
+import type { Rows, Session } from "./source.ts";
+
+/** Who knows which model sessions are to be on. */
+export interface ReplayHost {
+  readonly current: Model;
+  /** @returns Whether `model` is gone and there is another one now. @throws `error` If there is none. */
+  replace(model: Model, error: unknown): Promise<boolean>;
+}
+
+export class ReplayingSession implements Session {
+  readonly #host: ReplayHost;
+  /** Where the session is now, and how it is closed there. */
+  #text: OpenText;
+  #model: Model;
+  /** All tokens held; nodes of a tree in the order they came. */
+  #tokens: number[];
+  /** Where the last call began: paths are of its tokens. */
+  #lastStart = 0;
+  readonly #capacity: number;
+  #closed = false;
+
+  /** @param tokens What the session holds. */
+  constructor(host: ReplayHost, model: Model, text: OpenText, tokens: readonly number[]) {
+    this.#host = host;
+    this.#model = model;
+    this.#text = text;
+    this.#tokens = [...tokens];
+    this.#capacity = text.session.capacity;
+  }
+
+  get length(): number {
+    return this.#tokens.length;
+  }
+
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  /** What it is on now, for calls of several sessions together. */
+  get inner(): Session {
+    return this.#text.session;
+  }
+
+  get nll(): Session["nll"] {
+    if (this.inner.nll === undefined) return undefined;
+    return async (tokens, targets) => {
+      const nlls = await this.#surviving(() => this.inner.nll!(tokens, targets));
+      this.appended(tokens);
+      return nlls;
+    };
+  }
+
+  async forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<Rows> {
+    const made = await this.#surviving(() => this.inner.forward(tokens, rows, parents));
+    this.appended(tokens);
+    return made;
+  }
+
+  /** Says that `inner` holds more tokens. */
+  appended(tokens: ArrayLike<number>): void {
+    this.#lastStart = this.#tokens.length;
+    for (let i = 0; i < tokens.length; i++) this.#tokens.push(tokens[i]);
+  }
+
+  truncate(length: number, path: ArrayLike<number> = []): void {
+    this.inner.truncate(length, path);
+    const kept = Array.from(path, (node) => this.#tokens[this.#lastStart + node]);
+    this.#tokens.length = length;
+    this.#tokens.push(...kept);
+    this.#lastStart = this.#tokens.length;
+  }
+
+  fork(options?: { capacity?: number }): Session {
+    const session = this.inner.fork(options);
+    const text = { session, cachedTokens: 0, close: () => session.close() };
+    return new ReplayingSession(this.#host, this.#model, text, this.#tokens);
+  }
+
+  /** @param tokens All that it held, if that is worth keeping. */
+  close(tokens?: readonly number[]): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#text.close(tokens);
+  }
+
+  /** Does the call, on another model if this one has gone. */
+  async #surviving<T>(call: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
+        const { current } = this.#host;
+        if (current === this.#model && !(await this.#host.replace(this.#model, error))) throw error;
+        await this.#move();
+      }
+    }
+  }
+
+  async #move(): Promise<void> {
+    const model = this.#host.current;
+    const tokens = this.#tokens;
+    // One token more than there are: what is opened never holds all of a prompt.
+    const text = await openPrompt(model, [...tokens, 0], this.#capacity);
+    const { session } = text;
+    try {
+      while (session.length < tokens.length) {
+        await session.forward(tokens.slice(session.length, session.length + KV_PAGE), 0);
+        await nextTask();
+      }
+    } catch (error) {
+      text.close();
+      throw error;
+    }
+    const before = this.#text;
+    this.#text = text;
+    this.#model = model;
+    before.close();
+    if (this.#closed) text.close();
+  }
+}
