@@ -87,7 +87,11 @@ export function needsText(plan: Plan): string {
     return [option, isMade ? `${what}; made of the models' tokens, unless given` : what];
   });
   const width = Math.max(...needs.map(([option]) => option.length));
-  return ["needs", ...needs.map(([option, what]) => `  ${option.padEnd(width)}  ${what}`)].join("\n");
+  const lines = ["needs", ...needs.map(([option, what]) => `  ${option.padEnd(width)}  ${what}`)];
+  if (plan.sources.length > 1) {
+    lines.push("a source may also be a row that is always the same, --input NAME=FILE, if one is a model");
+  }
+  return lines.join("\n");
 }
 
 /** @throws {TypeError | RangeError} If a source has no file, or a file no source. */
