@@ -32,10 +32,10 @@ export { seededRandom } from "./decoding/verify/random.ts";
 export type { Policy, VerifierName } from "./decoding/verify/registry.ts";
 export type { Verdict, VerifyRequest } from "./decoding/verify/types.ts";
 export { verify } from "./decoding/verify/verify.ts";
+export { bridgeText } from "./engine/fuse/bridge.ts";
+export { conceptRow, transitionGraph } from "./engine/fuse/concept.ts";
+export { type FuseModelsOptions, fuseModels } from "./engine/fuse/model.ts";
 export { type FuseOptions, fuse } from "./engine/fuse.ts";
-export { bridgeText } from "./engine/fused-bridge.ts";
-export { conceptRow, transitionGraph } from "./engine/fused-concept.ts";
-export { type FuseModelsOptions, fuseModels } from "./engine/fused-model.ts";
 export { type KernelModules, type LoadOptions, loadModel } from "./engine/load-model.ts";
 export type {
   DraftMethod,

@@ -2,7 +2,7 @@
 
 import { readPlanOrPreset } from "../decoding/fuse/read/read-preset.ts";
 import type { Plan } from "../decoding/fuse.ts";
-import { expectGiven, fuseWithGiven, type Given, needsOf, readGiven } from "../engine/fused-given.ts";
+import { expectGiven, fuseWithGiven, type Given, needsOf, readGiven } from "../engine/fuse/given.ts";
 import type { LoadOptions, Model } from "../node.ts";
 import { readInput } from "./input.ts";
 import { openSources } from "./open-models.ts";

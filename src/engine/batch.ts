@@ -9,7 +9,7 @@
  * Rows are bit for bit what the session alone would have given, so no text depends on what it was decoded with.
  */
 import { type Ahead, aheadOf } from "./ahead.ts";
-import { BatchQueue } from "./batch-queue.ts";
+import { BatchQueue } from "./batch/queue.ts";
 import { backendOf, setBackend } from "./model-backend.ts";
 import type { Rows, Session, SessionOptions, Source } from "./source.ts";
 

@@ -19,11 +19,11 @@ import {
   type Table,
 } from "../decoding/fuse.ts";
 import { expectInteger } from "../errors.ts";
-import { BridgedSource } from "./fused-bridge.ts";
-import { ConstantSource } from "./fused-constant.ts";
-import { type FusedInput, type GivenSource, readInputs } from "./fused-inputs.ts";
-import { expectSeed, type FusedOptions, FusedSession, type Fusion, forwardFused } from "./fused-session.ts";
-import { resultVocab } from "./fused-vocabulary.ts";
+import { BridgedSource } from "./fuse/bridge.ts";
+import { ConstantSource } from "./fuse/constant.ts";
+import { type FusedInput, type GivenSource, readInputs } from "./fuse/inputs.ts";
+import { expectSeed, type FusedOptions, FusedSession, type Fusion, forwardFused } from "./fuse/session.ts";
+import { resultVocab } from "./fuse/vocabulary.ts";
 import { backendOf, setBackend } from "./model-backend.ts";
 import type { Call, Rows, SessionOptions, Source } from "./source.ts";
 

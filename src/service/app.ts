@@ -30,9 +30,9 @@ import { textRoutes } from "./routes/text.ts";
 import { verifyRoutes } from "./routes/verify.ts";
 import { RowBackend } from "./row-backend.ts";
 import type { Service, ServiceEnv } from "./service.ts";
+import { SessionCaches } from "./sessions/caches.ts";
+import type { SessionHost } from "./sessions/host.ts";
 import { type SessionLimits, Sessions } from "./sessions.ts";
-import { SessionCaches } from "./sessions-caches.ts";
-import type { SessionHost } from "./sessions-host.ts";
 import { Slots } from "./slots.ts";
 
 export type { RateLimiter } from "./access/authenticate.ts";

@@ -11,7 +11,7 @@
 import { BitReader, BitWriter } from "../format/wire/bits.ts";
 import { checkedPaths } from "./path-errors.ts";
 import { MAX_DRAFT } from "./schemas/verify.ts";
-import type { SessionAnswer } from "./sessions-rounds.ts";
+import type { SessionAnswer } from "./sessions/rounds.ts";
 
 export const DRAFT_MEDIA_TYPE = "application/vnd.edgewise.draft";
 

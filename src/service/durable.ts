@@ -3,9 +3,9 @@
  * the object's SQLite; its keys and values are in memory, and are computed again after it was evicted or moved.
  */
 import type { ExecutionContext } from "hono";
+import { PLACE_HEADERS, type SessionHost, type SessionPlace } from "./sessions/host.ts";
+import type { DrafterRecord, SessionRecord, SessionStore } from "./sessions/record.ts";
 import { type SessionLimits, Sessions } from "./sessions.ts";
-import { PLACE_HEADERS, type SessionHost, type SessionPlace } from "./sessions-host.ts";
-import type { DrafterRecord, SessionRecord, SessionStore } from "./sessions-record.ts";
 
 /** The parts of Cloudflare's bindings that are used here. */
 export interface DurableNamespace {

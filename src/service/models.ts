@@ -1,5 +1,5 @@
-import { fuseWithGiven, readGiven } from "../engine/fused-given.ts";
-import type { ModelWithPrefix } from "../engine/fused-text.ts";
+import { fuseWithGiven, readGiven } from "../engine/fuse/given.ts";
+import type { ModelWithPrefix } from "../engine/fuse/text.ts";
 import type { Model } from "../engine/model.ts";
 import { type NamedPlan, type ResolvedPlan, resolvePlans } from "./named-plans.ts";
 import { pause } from "./pause.ts";

@@ -3,7 +3,7 @@
 import { type PresetSpec, readPlanOrPreset } from "../decoding/fuse/read/read-preset.ts";
 import type { Plan } from "../decoding/fuse.ts";
 import { Fields, kindOf } from "../decoding/pipeline/fields.ts";
-import { type GivenJson, needsOf, readGiven } from "../engine/fused-given.ts";
+import { type GivenJson, needsOf, readGiven } from "../engine/fuse/given.ts";
 
 export interface NamedPlan {
   /** In full, or a preset: `{ preset: "proxy-tuning", options: { alpha: 0.5 } }`. */
@@ -16,7 +16,7 @@ export interface NamedPlan {
   readonly base?: string;
   /**
    * What the plan needs beside models, by name: numbers, tables, rows in place of sources, or texts to make them of
-   * (engine/fused-given.ts). A text stands for a file that holds this.
+   * (engine/fuse/given.ts). A text stands for a file that holds this.
    */
   readonly inputs?: GivenJson;
 }

@@ -11,9 +11,9 @@ import { type Log, withoutPaths } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { Trace } from "./observe/trace.ts";
 import type { RowBackend } from "./row-backend.ts";
+import type { SessionCaches } from "./sessions/caches.ts";
+import type { SessionHost } from "./sessions/host.ts";
 import type { Sessions } from "./sessions.ts";
-import type { SessionCaches } from "./sessions-caches.ts";
-import type { SessionHost } from "./sessions-host.ts";
 import type { Slots } from "./slots.ts";
 
 /** What every route works with. */

@@ -2,7 +2,7 @@
 import { expectInteger } from "../errors.ts";
 import { apiError } from "./errors.ts";
 import { pause } from "./pause.ts";
-import { newSessionId, type SessionRecord, type SessionStore, sessionNotFound } from "./sessions-record.ts";
+import { newSessionId, type SessionRecord, type SessionStore, sessionNotFound } from "./sessions/record.ts";
 
 /** Each is an integer of at least 1. */
 export interface SessionLimits {

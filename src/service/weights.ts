@@ -1,10 +1,10 @@
 /** weights: files of a worker, from where they are stored to a stream, whole or not at all. */
 import { RemoteError } from "../errors.ts";
-import { encodePath, type Fetcher, resumedStream } from "./weights-fetch.ts";
-import { type PieceCache, pieceStream, type R2Bucket } from "./weights-r2.ts";
+import { encodePath, type Fetcher, resumedStream } from "./weights/fetch.ts";
+import { type PieceCache, pieceStream, type R2Bucket } from "./weights/r2.ts";
 
-export type { Fetcher } from "./weights-fetch.ts";
-export type { PieceCache, R2Bucket } from "./weights-r2.ts";
+export type { Fetcher } from "./weights/fetch.ts";
+export type { PieceCache, R2Bucket } from "./weights/r2.ts";
 
 /** Where a worker's files may be; all may be absent. */
 export interface FileBindings {

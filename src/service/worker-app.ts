@@ -7,7 +7,7 @@ import { type DurableNamespace, type SessionIsolate, sessionHosts } from "./dura
 import { lazyModels, type ModelRegistry } from "./models.ts";
 import type { NamedPlan } from "./named-plans.ts";
 import { type ServerModel, serverLoaders } from "./server-models.ts";
-import { SessionCaches } from "./sessions-caches.ts";
+import { SessionCaches } from "./sessions/caches.ts";
 import { type FileBindings, openFile, type PieceCache } from "./weights.ts";
 import { integerVariable, type NumberVariable, readSettings, type Settings } from "./worker-settings.ts";
 

@@ -8,8 +8,8 @@ import { type Command, parseCommand } from "../../src/cli/arguments.ts";
 import { auditSummary } from "../../src/cli/audit-report.ts";
 import { generate } from "../../src/cli/generate.ts";
 import { explainPlan, fusePreset, type Plan, planFingerprint } from "../../src/decoding/fuse.ts";
-import { conceptRow, transitionGraph } from "../../src/engine/fused-concept.ts";
-import { fuseModels } from "../../src/engine/fused-model.ts";
+import { conceptRow, transitionGraph } from "../../src/engine/fuse/concept.ts";
+import { fuseModels } from "../../src/engine/fuse/model.ts";
 import { type GenerateOptions, type GenerateResult, loadModel, type Model } from "../../src/node.ts";
 import { ROOT } from "./edgewise.ts";
 

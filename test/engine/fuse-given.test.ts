@@ -1,9 +1,9 @@
 /** What plans need beside models: numbers, tables, rows that are always the same, and texts to make them of. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Plan, referenceKernels } from "../../src/decoding/fuse.ts";
-import { conceptRow, transitionGraph } from "../../src/engine/fused-concept.ts";
-import { expectGiven, fuseWithGiven, needsOf, readGiven } from "../../src/engine/fused-given.ts";
-import { wordStarts } from "../../src/engine/fused-tables.ts";
+import { conceptRow, transitionGraph } from "../../src/engine/fuse/concept.ts";
+import { expectGiven, fuseWithGiven, needsOf, readGiven } from "../../src/engine/fuse/given.ts";
+import { wordStarts } from "../../src/engine/fuse/tables.ts";
 import {
   createPipeline,
   fuse,

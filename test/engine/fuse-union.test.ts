@@ -1,8 +1,8 @@
 /** Models of different vocabularies decode together, over the tokens of all of them. */
 import { existsSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createTokenReader } from "../../src/engine/fused-reader.ts";
-import { distinctTexts, speller, tokenTexts, UnionTokenizer } from "../../src/engine/fused-union.ts";
+import { createTokenReader } from "../../src/engine/fuse/reader.ts";
+import { distinctTexts, speller, tokenTexts, UnionTokenizer } from "../../src/engine/fuse/union.ts";
 import { ByteReader } from "../../src/format/bytes.ts";
 import { readGguf } from "../../src/format/gguf.ts";
 import { createTokenizer, type Tokenizer } from "../../src/model/tokenizer.ts";

@@ -2,8 +2,8 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fusePreset, type Plan } from "../../src/decoding/fuse.ts";
-import { conceptRow, transitionGraph } from "../../src/engine/fused-concept.ts";
-import { fuseModels } from "../../src/engine/fused-model.ts";
+import { conceptRow, transitionGraph } from "../../src/engine/fuse/concept.ts";
+import { fuseModels } from "../../src/engine/fuse/model.ts";
 import { type GenerateOptions, type GenerateResult, loadModel, type Model } from "../../src/node.ts";
 import { createApp, lazyModels, type NamedPlan } from "../../src/service/app.ts";
 

@@ -1,7 +1,7 @@
 /** Files from buckets and services that fail in every way they can, against the bytes that were put there. */
 import { describe, expect, it } from "vitest";
+import { pieceStream, pieceUrl } from "../../src/service/weights/r2.ts";
 import { type Fetcher, openFile, type PieceCache, type R2Bucket } from "../../src/service/weights.ts";
-import { pieceStream, pieceUrl } from "../../src/service/weights-r2.ts";
 
 const FILE = Uint8Array.from({ length: 1000 }, (_, i) => (i * 37) % 251);
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Miniflare } from "miniflare";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadModel } from "../../src/node.ts";
-import { pieceUrl } from "../../src/service/weights-r2.ts";
+import { pieceUrl } from "../../src/service/weights/r2.ts";
 import { dryRun, ROOT, runWorker, type Upload } from "./miniflare.ts";
 
 const Q4 = join(ROOT, "models/edgewise-stories-q4_0.gguf");

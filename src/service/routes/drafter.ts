@@ -5,7 +5,7 @@ import { apiError } from "../errors.ts";
 import { readIds, wrong } from "../rows.ts";
 import { checkDrafter, type DrafterBody } from "../schemas/sessions.ts";
 import { readJson, type Service, type ServiceEnv } from "../service.ts";
-import { keepBody, type OpenSession, withSession } from "../sessions-requests.ts";
+import { keepBody, type OpenSession, withSession } from "../sessions/requests.ts";
 
 /** Of what is copied from: some 100 bytes each, where the session lives. */
 const MAX_TOKENS = 1 << 15;

@@ -10,11 +10,11 @@ import { answerWithRows } from "../row-messages.ts";
 import { MAX_ROWS, MAX_VOCAB, readIds, wrong } from "../rows.ts";
 import { checkAppend, checkSession, checkTruncate, type SessionBody } from "../schemas/sessions.ts";
 import { findModel, readJson, type Service, type ServiceEnv } from "../service.ts";
+import { forwardToSession, placeOfSessions } from "../sessions/host.ts";
+import { newSessionId, type SessionRecord } from "../sessions/record.ts";
+import { sessionsHere, spend, withSession } from "../sessions/requests.ts";
+import { rewind } from "../sessions/rounds.ts";
 import type { Sessions } from "../sessions.ts";
-import { forwardToSession, placeOfSessions } from "../sessions-host.ts";
-import { newSessionId, type SessionRecord } from "../sessions-record.ts";
-import { sessionsHere, spend, withSession } from "../sessions-requests.ts";
-import { rewind } from "../sessions-rounds.ts";
 
 /** Tokens of output that a session has room for, unless it is told. */
 const DEFAULT_OUTPUT = 1024;

@@ -17,8 +17,8 @@ import {
   type VerifySessionBody,
 } from "../schemas/verify.ts";
 import type { Service, ServiceEnv } from "../service.ts";
-import { keepBody, type OpenSession, withSession } from "../sessions-requests.ts";
-import { rewind, verifyInSession } from "../sessions-rounds.ts";
+import { keepBody, type OpenSession, withSession } from "../sessions/requests.ts";
+import { rewind, verifyInSession } from "../sessions/rounds.ts";
 import { inTurn } from "../turn.ts";
 import { describeOutcome, placeOf, readDraft, readPolicy, readRowList } from "../verification.ts";
 

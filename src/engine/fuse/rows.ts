@@ -1,7 +1,7 @@
-import type { Backend, Floats } from "../backend/backend.ts";
-import { stride } from "../backend/backend.ts";
-import { expectInteger } from "../errors.ts";
-import type { Rows } from "./source.ts";
+import type { Backend, Floats } from "../../backend/backend.ts";
+import { stride } from "../../backend/backend.ts";
+import { expectInteger } from "../../errors.ts";
+import type { Rows } from "../source.ts";
 
 /** The largest f32. */
 const MOST = 3.4028234663852886e38;

@@ -1,5 +1,5 @@
 /** Objects of an R2 bucket as streams: ranges of one version, each tried again by itself. */
-import { FinalError, pieceError, retried } from "./weights-retry.ts";
+import { FinalError, pieceError, retried } from "./retry.ts";
 
 /** The part of an R2 bucket that is used here. */
 export interface R2Bucket {

@@ -1,6 +1,6 @@
-import { nextTask } from "../decoding/next-task.ts";
-import { nextRound, WaitingCall } from "./batch-round.ts";
-import type { Call, Rows, Source } from "./source.ts";
+import { nextTask } from "../../decoding/next-task.ts";
+import type { Call, Rows, Source } from "../source.ts";
+import { nextRound, WaitingCall } from "./round.ts";
 
 /** Calls of many streams on their way to one source, round by round: see batch.ts. */
 export class BatchQueue {

@@ -10,12 +10,12 @@
  * Sources: contrastive activation addition, arXiv:2312.06681; GRAD, arXiv:2511.03900.
  */
 
-import { TransitionGraph } from "../decoding/fuse/transition-graph.ts";
-import type { Table } from "../decoding/fuse.ts";
-import { nextTask } from "../decoding/next-task.ts";
-import { grouped } from "../errors.ts";
-import type { Model } from "./model.ts";
-import type { Session } from "./source.ts";
+import { TransitionGraph } from "../../decoding/fuse/transition-graph.ts";
+import type { Table } from "../../decoding/fuse.ts";
+import { nextTask } from "../../decoding/next-task.ts";
+import { grouped } from "../../errors.ts";
+import type { Model } from "../model.ts";
+import type { Session } from "../source.ts";
 
 /** Tokens of a corpus that are read in one pass. */
 const PIECE = 64;

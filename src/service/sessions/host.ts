@@ -1,9 +1,9 @@
 /** Sessions that live elsewhere, as in a Durable Object each: their requests go there, when they have been let in here. */
 import type { Context } from "hono";
-import { apiError } from "./errors.ts";
-import type { Service, ServiceEnv } from "./service.ts";
-import type { Sessions } from "./sessions.ts";
-import { inTurn } from "./turn.ts";
+import { apiError } from "../errors.ts";
+import type { Service, ServiceEnv } from "../service.ts";
+import type { Sessions } from "../sessions.ts";
+import { inTurn } from "../turn.ts";
 
 /** Whoever runs one session, found by its id. */
 export interface SessionHost {

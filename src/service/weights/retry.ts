@@ -1,4 +1,4 @@
-import { grouped, RemoteError } from "../errors.ts";
+import { grouped, RemoteError } from "../../errors.ts";
 
 /** How often a read is tried in all. */
 const ATTEMPTS = 4;

@@ -6,16 +6,13 @@
  * writes them. Tables between vocabularies come from the models' tokenizers unless they are given.
  */
 
-import { compilePlan, type Plan, planFingerprint } from "../decoding/fuse.ts";
-import { grouped } from "../errors.ts";
-import { Fingerprint } from "../format/fingerprint.ts";
-import type { ChatMessage, ChatOptions } from "../model/chat-template.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
-import { type FusedSource, type FuseOptions, fuse } from "./fuse.ts";
-import type { GivenSource } from "./fused-inputs.ts";
-import { type GivenModel, type Member, readMember, textOf } from "./fused-text.ts";
-import { UnionTokenizer } from "./fused-union.ts";
-import { generateText, generateTexts, type TextEngine } from "./generate-text.ts";
+import { compilePlan, type Plan, planFingerprint } from "../../decoding/fuse.ts";
+import { grouped } from "../../errors.ts";
+import { Fingerprint } from "../../format/fingerprint.ts";
+import type { ChatMessage, ChatOptions } from "../../model/chat-template.ts";
+import type { Tokenizer } from "../../model/tokenizer.ts";
+import { type FusedSource, type FuseOptions, fuse } from "../fuse.ts";
+import { generateText, generateTexts, type TextEngine } from "../generate-text.ts";
 import type {
   GenerateManyOptions,
   GenerateOptions,
@@ -24,11 +21,14 @@ import type {
   Model,
   Piece,
   SamplingOptions,
-} from "./model.ts";
-import { backendOf, setBackend } from "./model-backend.ts";
-import { spellAlike } from "./model-drafter.ts";
-import { openPipeline, requestFingerprint } from "./options.ts";
-import type { Call, Rows, Session, SessionOptions } from "./source.ts";
+} from "../model.ts";
+import { backendOf, setBackend } from "../model-backend.ts";
+import { spellAlike } from "../model-drafter.ts";
+import { openPipeline, requestFingerprint } from "../options.ts";
+import type { Call, Rows, Session, SessionOptions } from "../source.ts";
+import type { GivenSource } from "./inputs.ts";
+import { type GivenModel, type Member, readMember, textOf } from "./text.ts";
+import { UnionTokenizer } from "./union.ts";
 
 export interface FuseModelsOptions extends FuseOptions {
   /**

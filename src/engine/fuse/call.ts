@@ -14,10 +14,10 @@ import {
   type Program,
   type RowKernels,
   Step,
-} from "../decoding/fuse.ts";
-import { MemoryError } from "../errors.ts";
-import type { CallNodes, FusedMember, MemberCall } from "./fused-member.ts";
-import type { Rows, Source } from "./source.ts";
+} from "../../decoding/fuse.ts";
+import { MemoryError } from "../../errors.ts";
+import type { Rows, Source } from "../source.ts";
+import type { CallNodes, FusedMember, MemberCall } from "./member.ts";
 
 /** What a row left behind: the memory for the next one, and how it came about; or why there is none. */
 export interface Trace {

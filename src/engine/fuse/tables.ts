@@ -8,12 +8,12 @@
  * would write the text with.
  */
 
-import type { TableKind } from "../decoding/fuse/plan.ts";
-import { kindOfTable } from "../decoding/fuse/program.ts";
-import { gatherTable, projectionTable, type TokenTexts } from "../decoding/fuse/vocabulary-tables.ts";
-import type { Program, Table } from "../decoding/fuse.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
-import { distinctTexts, speller, tokenTexts, UnionTokenizer } from "./fused-union.ts";
+import type { TableKind } from "../../decoding/fuse/plan.ts";
+import { kindOfTable } from "../../decoding/fuse/program.ts";
+import { gatherTable, projectionTable, type TokenTexts } from "../../decoding/fuse/vocabulary-tables.ts";
+import type { Program, Table } from "../../decoding/fuse.ts";
+import type { Tokenizer } from "../../model/tokenizer.ts";
+import { distinctTexts, speller, tokenTexts, UnionTokenizer } from "./union.ts";
 
 /** A source whose tokens are known. */
 export interface Speaker {

@@ -1,6 +1,6 @@
-import { STAGE, uniform } from "../philox.ts";
-import type { FusedInput } from "./fused-inputs.ts";
-import type { Call, Rows, Session, SessionOptions, Source } from "./source.ts";
+import { STAGE, uniform } from "../../philox.ts";
+import type { Call, Rows, Session, SessionOptions, Source } from "../source.ts";
+import type { FusedInput } from "./inputs.ts";
 
 /** The tokens that a fused session computes in one call, behind its `start` others. */
 export interface CallNodes {

@@ -1,7 +1,7 @@
 /** How many tokens the rows of a plan have: told by sources and tables, and the same wherever rows meet. */
-import type { Program, Table } from "../decoding/fuse.ts";
-import { grouped } from "../errors.ts";
-import type { Source } from "./source.ts";
+import type { Program, Table } from "../../decoding/fuse.ts";
+import { grouped } from "../../errors.ts";
+import type { Source } from "../source.ts";
 
 /** Tokens of a vocabulary, and what told. */
 interface Size {

@@ -7,12 +7,12 @@
  *
  * A prompt is written as the base writes it. So a text of the base alone is a text of the union, token by token.
  */
-import { LIMITS } from "../decoding/fuse/plan.ts";
-import type { TokenTexts } from "../decoding/fuse/vocabulary-tables.ts";
-import { grouped } from "../errors.ts";
-import type { Tokenizer, TokenStream } from "../model/tokenizer.ts";
-import { continuation } from "./drafter/retokenize.ts";
-import { joined, unfinishedBytes } from "./drafter/utf8-text.ts";
+import { LIMITS } from "../../decoding/fuse/plan.ts";
+import type { TokenTexts } from "../../decoding/fuse/vocabulary-tables.ts";
+import { grouped } from "../../errors.ts";
+import type { Tokenizer, TokenStream } from "../../model/tokenizer.ts";
+import { continuation } from "../drafter/retokenize.ts";
+import { joined, unfinishedBytes } from "../drafter/utf8-text.ts";
 
 /** Names of what is no text: each begins with a low surrogate, as no text does. */
 const BYTE = 0xdc00;

@@ -2,9 +2,9 @@
  * What a session is: the text so far and what decides how it goes on. All else, its keys and values too, can be computed from
  * that again, bit for bit.
  */
-import type { SamplingOptions } from "../engine/model.ts";
-import { apiError } from "./errors.ts";
-import type { DRAFTER_KINDS } from "./schemas/sessions.ts";
+import type { SamplingOptions } from "../../engine/model.ts";
+import { apiError } from "../errors.ts";
+import type { DRAFTER_KINDS } from "../schemas/sessions.ts";
 
 /** What is copied from, to draft where the session lives. */
 export interface DrafterRecord {

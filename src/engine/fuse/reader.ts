@@ -6,8 +6,8 @@
  *
  * What the model reads depends on the tokens alone, though its own may change with what follows.
  */
-import type { Tokenizer } from "../model/tokenizer.ts";
-import { joined, unfinishedBytes } from "./drafter/utf8-text.ts";
+import type { Tokenizer } from "../../model/tokenizer.ts";
+import { joined, unfinishedBytes } from "../drafter/utf8-text.ts";
 
 /** Longest piece that bytes of an unfinished character are looked up in. */
 const LONGEST_PIECE = 16;

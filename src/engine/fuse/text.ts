@@ -1,14 +1,14 @@
 /** fused-text: whose tokens the text of a fused model is of, and how each of its models reads them. */
-import type { Program, Table } from "../decoding/fuse.ts";
-import { kindOf } from "../decoding/pipeline/fields.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
-import type { FuseOptions } from "./fuse.ts";
-import { BridgedSource } from "./fused-bridge.ts";
-import { isRow } from "./fused-constant.ts";
-import { createTokenReader } from "./fused-reader.ts";
-import { isUnion, spokenTables, unionOf } from "./fused-tables.ts";
-import type { Model } from "./model.ts";
-import type { Source } from "./source.ts";
+import type { Program, Table } from "../../decoding/fuse.ts";
+import { kindOf } from "../../decoding/pipeline/fields.ts";
+import type { Tokenizer } from "../../model/tokenizer.ts";
+import type { FuseOptions } from "../fuse.ts";
+import type { Model } from "../model.ts";
+import type { Source } from "../source.ts";
+import { BridgedSource } from "./bridge.ts";
+import { isRow } from "./constant.ts";
+import { createTokenReader } from "./reader.ts";
+import { isUnion, spokenTables, unionOf } from "./tables.ts";
 
 /** A model of a plan: the same one may stand under several names, each reading a text of its own before the common one. */
 export interface ModelWithPrefix {

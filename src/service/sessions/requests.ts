@@ -1,15 +1,15 @@
 /** What all requests about a session have in common. */
 import type { Context } from "hono";
-import type { Model } from "../engine/model.ts";
-import { deadlineAfter } from "./deadline.ts";
-import { keepAlive } from "./respond.ts";
-import { findModel, type Service, type ServiceEnv } from "./service.ts";
-import type { Sessions } from "./sessions.ts";
-import type { SessionCache } from "./sessions-caches.ts";
-import { forwardToSession, PLACE_HEADERS, placeOfSessions } from "./sessions-host.ts";
-import { isSessionId, type SessionRecord, sessionNotFound } from "./sessions-record.ts";
-import type { SessionProgress } from "./sessions-rounds.ts";
-import { inTurn } from "./turn.ts";
+import type { Model } from "../../engine/model.ts";
+import { deadlineAfter } from "../deadline.ts";
+import { keepAlive } from "../respond.ts";
+import { findModel, type Service, type ServiceEnv } from "../service.ts";
+import type { Sessions } from "../sessions.ts";
+import { inTurn } from "../turn.ts";
+import type { SessionCache } from "./caches.ts";
+import { forwardToSession, PLACE_HEADERS, placeOfSessions } from "./host.ts";
+import { isSessionId, type SessionRecord, sessionNotFound } from "./record.ts";
+import type { SessionProgress } from "./rounds.ts";
 
 /** A session that is this request's for now. */
 export interface OpenSession {

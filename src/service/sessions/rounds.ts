@@ -1,15 +1,15 @@
 /** Verification where the session lives: rounds of `decoding/generate.ts`, of drafts that others made, or the session's own. */
-import type { Draft } from "../decoding/draft.ts";
-import { decide, keepsText, type Outcome, type TextPolicy } from "../decoding/outcome.ts";
-import { denseProbabilities } from "../decoding/pipeline.ts";
-import { Sampler } from "../decoding/sampler.ts";
-import { backendOf } from "../engine/model-backend.ts";
-import type { Rows } from "../engine/source.ts";
-import { clientError } from "./engine-errors.ts";
-import { apiError } from "./errors.ts";
-import type { Progress, SessionCache } from "./sessions-caches.ts";
-import type { SessionRecord } from "./sessions-record.ts";
-import { describeOutcome, placeOf, type VerificationAnswer } from "./verification.ts";
+import type { Draft } from "../../decoding/draft.ts";
+import { decide, keepsText, type Outcome, type TextPolicy } from "../../decoding/outcome.ts";
+import { denseProbabilities } from "../../decoding/pipeline.ts";
+import { Sampler } from "../../decoding/sampler.ts";
+import { backendOf } from "../../engine/model-backend.ts";
+import type { Rows } from "../../engine/source.ts";
+import { clientError } from "../engine-errors.ts";
+import { apiError } from "../errors.ts";
+import { describeOutcome, placeOf, type VerificationAnswer } from "../verification.ts";
+import type { Progress, SessionCache } from "./caches.ts";
+import type { SessionRecord } from "./record.ts";
 
 /** Why a session's text does not go on. */
 export type SessionFinish = "stop" | "length";

@@ -1,9 +1,9 @@
-import { expectLogits } from "../backend/fuse-kernels.ts";
-import { argmax, logSumExp, top } from "../backend/reference/row.ts";
-import { kindOf } from "../decoding/pipeline/fields.ts";
-import { expectInteger } from "../errors.ts";
-import { checkCall, checkTruncation, expectChain, type LastCall } from "./session-checks.ts";
-import type { Rows, Session, SessionOptions, Source } from "./source.ts";
+import { expectLogits } from "../../backend/fuse-kernels.ts";
+import { argmax, logSumExp, top } from "../../backend/reference/row.ts";
+import { kindOf } from "../../decoding/pipeline/fields.ts";
+import { expectInteger } from "../../errors.ts";
+import { checkCall, checkTruncation, expectChain, type LastCall } from "../session-checks.ts";
+import type { Rows, Session, SessionOptions, Source } from "../source.ts";
 
 /** Longer than any text: a row that is always there ends none. */
 const ENDLESS = 2 ** 31 - 1;

@@ -1,18 +1,18 @@
-import type { Backend } from "../backend/backend.ts";
-import type { FuseAudit } from "../decoding/fuse.ts";
-import { expectInteger } from "../errors.ts";
-import { FusedCall, runCalls, type StepSettings, type Trace } from "./fused-call.ts";
-import type { FusedInput } from "./fused-inputs.ts";
-import { FusedMember } from "./fused-member.ts";
-import { FusedRows } from "./fused-rows.ts";
+import type { Backend } from "../../backend/backend.ts";
+import type { FuseAudit } from "../../decoding/fuse.ts";
+import { expectInteger } from "../../errors.ts";
 import {
   type CheckedCall,
   checkCall,
   checkTruncation,
   expectChain,
   type LastCall,
-} from "./session-checks.ts";
-import type { Call, Rows, Session, SessionOptions } from "./source.ts";
+} from "../session-checks.ts";
+import type { Call, Rows, Session, SessionOptions } from "../source.ts";
+import { FusedCall, runCalls, type StepSettings, type Trace } from "./call.ts";
+import type { FusedInput } from "./inputs.ts";
+import { FusedMember } from "./member.ts";
+import { FusedRows } from "./rows.ts";
 
 /** What all sessions of one fused source have in common. */
 export interface Fusion extends Pick<StepSettings, "program" | "kernels" | "given"> {

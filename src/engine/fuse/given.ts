@@ -11,19 +11,19 @@
  *
  * Everything is checked before a model is needed; what models compute comes then.
  */
-import { LIMITS, type Table } from "../decoding/fuse/plan.ts";
-import { kindOfTable } from "../decoding/fuse/program.ts";
-import { readGivenTable } from "../decoding/fuse/read/read-table.ts";
-import type { Plan, Program } from "../decoding/fuse.ts";
-import { compilePlan } from "../decoding/fuse.ts";
-import { Fields, kindOf } from "../decoding/pipeline/fields.ts";
-import { expectNumber } from "../errors.ts";
-import type { PlanInputs } from "./fuse.ts";
-import { type ConceptTexts, conceptRow, expectTexts, transitionGraph } from "./fused-concept.ts";
-import { type FuseModelsOptions, fuseModels } from "./fused-model.ts";
-import { isSpoken } from "./fused-tables.ts";
-import type { GivenModel, ModelWithPrefix } from "./fused-text.ts";
-import type { Model } from "./model.ts";
+import { LIMITS, type Table } from "../../decoding/fuse/plan.ts";
+import { kindOfTable } from "../../decoding/fuse/program.ts";
+import { readGivenTable } from "../../decoding/fuse/read/read-table.ts";
+import type { Plan, Program } from "../../decoding/fuse.ts";
+import { compilePlan } from "../../decoding/fuse.ts";
+import { Fields, kindOf } from "../../decoding/pipeline/fields.ts";
+import { expectNumber } from "../../errors.ts";
+import type { PlanInputs } from "../fuse.ts";
+import type { Model } from "../model.ts";
+import { type ConceptTexts, conceptRow, expectTexts, transitionGraph } from "./concept.ts";
+import { type FuseModelsOptions, fuseModels } from "./model.ts";
+import { isSpoken } from "./tables.ts";
+import type { GivenModel, ModelWithPrefix } from "./text.ts";
 
 /** By the names that the plan has. */
 export type GivenJson = Readonly<Record<string, unknown>>;

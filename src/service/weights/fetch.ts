@@ -1,5 +1,5 @@
 /** Files that come by `fetch`, as streams that go on after a connection broke. */
-import { FinalError, pieceError, retried } from "./weights-retry.ts";
+import { FinalError, pieceError, retried } from "./retry.ts";
 
 /** A binding that answers requests: assets, or another service. */
 export interface Fetcher {

@@ -1,19 +1,19 @@
 /**
  * fused-bridge: a model that reads the tokens of another vocabulary, by their text. Its rows are of its own.
  *
- * The row after some tokens is that after the text they spell, as the model's tokenizer writes it (fused-reader.ts). So it
+ * The row after some tokens is that after the text they spell, as the model's tokenizer writes it (reader.ts). So it
  * depends on the tokens alone, though the model's own ones may change with what follows them; only their common beginning
  * stays computed.
  */
-import { argmax, logSumExp, top } from "../backend/reference/row.ts";
-import { grouped } from "../errors.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
-import { DraftSession } from "./drafter/draft-session.ts";
-import type { TextModel } from "./drafter/text-bridge.ts";
-import { createTokenReader, type TokenReader } from "./fused-reader.ts";
-import { backendOf, setBackend } from "./model-backend.ts";
-import { checkCall, checkTruncation, expectChain, type LastCall } from "./session-checks.ts";
-import type { Rows, Session, SessionOptions, Source } from "./source.ts";
+import { argmax, logSumExp, top } from "../../backend/reference/row.ts";
+import { grouped } from "../../errors.ts";
+import type { Tokenizer } from "../../model/tokenizer.ts";
+import { DraftSession } from "../drafter/draft-session.ts";
+import type { TextModel } from "../drafter/text-bridge.ts";
+import { backendOf, setBackend } from "../model-backend.ts";
+import { checkCall, checkTruncation, expectChain, type LastCall } from "../session-checks.ts";
+import type { Rows, Session, SessionOptions, Source } from "../source.ts";
+import { createTokenReader, type TokenReader } from "./reader.ts";
 
 /** Tokens of the model per token that is read, at most: a small vocabulary spells in short pieces. */
 const MAX_RATIO = 6;

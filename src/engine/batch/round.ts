@@ -1,5 +1,5 @@
-import { CHUNK } from "../model/llama.ts";
-import type { Call, Rows, Session } from "./source.ts";
+import { CHUNK } from "../../model/llama.ts";
+import type { Call, Rows, Session } from "../source.ts";
 
 /** A long call gets at least this many columns of a round, however many short ones there are. */
 const LEAST_PIECE = 8;

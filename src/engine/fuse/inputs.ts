@@ -1,8 +1,8 @@
-import type { Program } from "../decoding/fuse.ts";
-import { kindOf } from "../decoding/pipeline/fields.ts";
-import { expectInteger, grouped } from "../errors.ts";
-import { ConstantSource, isRow } from "./fused-constant.ts";
-import type { Source } from "./source.ts";
+import type { Program } from "../../decoding/fuse.ts";
+import { kindOf } from "../../decoding/pipeline/fields.ts";
+import { expectInteger, grouped } from "../../errors.ts";
+import type { Source } from "../source.ts";
+import { ConstantSource, isRow } from "./constant.ts";
 
 /** A source of a plan: the same one may stand under several names, each reading a text of its own before the common one. */
 export interface SourceWithPrefix {
