@@ -169,7 +169,7 @@ describe.skipIf(!built)("a shell snippet", () => {
     const here = code.replaceAll(ADDRESS, server.url.origin);
     const output = await run("bash", ["-e", "-c", here], { PATH: `${folder}:${process.env.PATH}` });
     if (language === "sh server")
-      expect(output).toMatch(/"(text|content)":"[^"]*[a-z]|^\{"(logits|scores)":/);
+      expect(output).toMatch(/"(text|content)":"[^"]*[a-z]|^\{"(logits|scores|tokens|accepted)":/);
     else expect(output).toMatch(/[a-z]/);
   });
 });
