@@ -139,7 +139,10 @@ typical:epsilon=0.1,delta=0.3 (default: one that never changes the text)`,
     options: {
       model: MODEL,
       context: CONTEXT,
-      backend: choice(["wasm", "reference"], "wasm (default) or reference"),
+      backend: choice(
+        ["wasm", "reference", "webgpu", "auto"],
+        "wasm (default), reference, webgpu, or auto: webgpu where there is an adapter",
+      ),
       build: choice(
         ["auto", "simd", "relaxed"],
         "which Wasm: auto (default), simd or relaxed; the text is the same",
