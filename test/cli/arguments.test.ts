@@ -200,7 +200,7 @@ describe("parseCommand", () => {
       "generate --temp --top-p 1",
       '"--temp" must have a value, got the option "--top-p"; write --temp=--top-p to mean it',
     ],
-    ["generate --backend gpu", '"--backend" must be one of wasm, reference, got "gpu"'],
+    ["generate --backend gpu", '"--backend" must be one of wasm, reference, webgpu, auto, got "gpu"'],
     ["generate --build fast", '"--build" must be one of auto, simd, relaxed, got "fast"'],
     ["generate --context 0", '"--context" must be an integer from 1 to 2147483647, got 0'],
     ["generate --source a=b", '"--source" needs "--plan" beside it'],
