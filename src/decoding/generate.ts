@@ -12,9 +12,9 @@
  */
 import type { RowMath } from "../backend/row-math.ts";
 import type { Draft } from "./draft.ts";
-import { nextTask } from "./next-task.ts";
 import { type DraftRows, decide, type TextPolicy } from "./outcome.ts";
 import type { Choice } from "./pipeline.ts";
+import { PIECE, readTokens } from "./read-tokens.ts";
 import { Sampler, type SamplerSettings } from "./sampler.ts";
 import { NOTHING, type Speculation, SpeculationRun } from "./speculation.ts";
 
@@ -40,9 +40,6 @@ export interface GenerateSettings extends SamplerSettings {
 
 export type TokenFinish = "end" | "length";
 
-/** Prompt tokens between two looks at the signal. Where a prompt is cut does not change a bit of the result. */
-const PROMPT_PIECE = 64;
-
 /** Of plain decoding, whose drafts are empty. */
 const MATCH: TextPolicy = { verifier: "match" };
 
@@ -59,7 +56,9 @@ export async function* generate(
   const sampler = new Sampler(prompt, settings);
   const verification = { sampler, policy: speculation?.policy ?? MATCH, seed, endTokens, math };
   if (maxTokens === 0) return "length";
-  await readPrompt(session, prompt, signal);
+  // The rest, whose last row is wanted, is one call. Where a prompt is cut does not change a bit of the result.
+  const rest = ((prompt.length - session.length - 1) % PIECE) + 1;
+  await readTokens(session, prompt.slice(0, prompt.length - rest), signal);
   const run = speculation && new SpeculationRun(speculation, prompt);
   await run?.prepare();
   let pending = prompt.slice(session.length);
@@ -89,15 +88,6 @@ export async function* generate(
     pending = tokens.slice(-1);
   }
   return "length";
-}
-
-/** Computes on the prompt but for its last piece, whose last row is wanted. */
-async function readPrompt(session: Forward, prompt: readonly number[], signal?: AbortSignal): Promise<void> {
-  for (let at = session.length; at + PROMPT_PIECE < prompt.length; at += PROMPT_PIECE) {
-    await session.forward(prompt.slice(at, at + PROMPT_PIECE), 0);
-    await nextTask();
-    signal?.throwIfAborted();
-  }
 }
 
 /** The target's call for a draft after `pending`: a row for the last of them and for each node. */

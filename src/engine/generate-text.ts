@@ -11,9 +11,9 @@ import type {
   Model,
   Piece,
 } from "./model.ts";
+import { promptOpener } from "./model-prompts.ts";
 import type { OpenText } from "./prompts.ts";
 import { capacityOf, readRequest, type TextRequest } from "./request.ts";
-import type { Source } from "./source.ts";
 import { openSpeculation } from "./speculation.ts";
 import { decodeText } from "./text.ts";
 
@@ -22,8 +22,6 @@ export interface TextEngine {
   readonly model: Model;
   /** What verifiers that compare laws work with. */
   rowMath(): RowMath;
-  /** A session for a prompt, which may hold a beginning of it. Default: the model's own, which holds nothing. */
-  openText?(prompt: readonly number[], capacity: number, signal?: AbortSignal): Promise<OpenText>;
 }
 
 /** `Model.generate`. */
@@ -34,7 +32,7 @@ export async function* generateText(
 ): AsyncGenerator<Piece, GenerateResult, void> {
   const started = performance.now();
   const request = readRequest(engine.model, prompt, options);
-  const text = await openText(engine, request);
+  const text = await openText(engine.model, request);
   let held: readonly number[] | undefined;
   try {
     const result = yield* decode(engine, request, text, started);
@@ -54,7 +52,7 @@ export async function* generateTexts(
   const started = performance.now();
   const request = readRequest(engine.model, prompt, options);
   const counts = textCounts(options);
-  const text = await openText(engine, request, new Batcher(engine.model));
+  const text = await openText(engine.model, request, true);
   const { session, cachedTokens } = text;
   try {
     return yield* decodeMany(request, counts, session, (one, own) =>
@@ -65,16 +63,14 @@ export async function* generateTexts(
   }
 }
 
-/** @param source Where sessions come from if the engine has no better ones. */
-async function openText(
-  engine: TextEngine,
-  request: TextRequest,
-  source: Source = engine.model,
-): Promise<OpenText> {
+/** @param forked Whether forks of the session are called at the same time. */
+async function openText(model: Model, request: TextRequest, forked = false): Promise<OpenText> {
   const { promptTokens, seed, options } = request;
   const capacity = capacityOf(request);
-  if (engine.openText !== undefined) return await engine.openText(promptTokens, capacity, options.signal);
   const { audit, signal } = options;
+  const open = promptOpener(model);
+  if (open !== undefined) return await open(promptTokens, capacity, signal);
+  const source = forked ? new Batcher(model) : model;
   const session = source.open({ capacity, promptLength: promptTokens.length, seed, audit, signal });
   return { session, cachedTokens: 0, close: () => session.close() };
 }

@@ -87,11 +87,9 @@ export class GpuModel implements Model, ReplayHost {
     this.#first = model;
     this.#current = model;
     const backend = backendOf(model)!;
-    const openText = (prompt: readonly number[], capacity: number, signal?: AbortSignal) =>
-      this.#openText(prompt, capacity, signal);
-    this.#engine = { model: this, rowMath: () => backend.rowMath(), openText };
+    this.#engine = { model: this, rowMath: () => backend.rowMath() };
     setBackend(this, backend);
-    setPromptOpener(this, openText);
+    setPromptOpener(this, (prompt, capacity, signal) => this.#openPrompt(prompt, capacity, signal));
   }
 
   get current(): Model {
@@ -195,7 +193,7 @@ export class GpuModel implements Model, ReplayHost {
     if (this.#current !== this.#first) this.#current.close();
   }
 
-  async #openText(prompt: readonly number[], capacity: number, signal?: AbortSignal): Promise<OpenText> {
+  async #openPrompt(prompt: readonly number[], capacity: number, signal?: AbortSignal): Promise<OpenText> {
     for (;;) {
       const model = this.#current;
       try {

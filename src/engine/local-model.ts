@@ -76,11 +76,7 @@ export class LocalModel implements Model {
     );
     const { rowsBackend = backend } = facts;
     const prompts = new Prompts(this.#prefixes, new Batcher(this));
-    this.#engine = {
-      model: this,
-      rowMath: () => rowsBackend.rowMath(),
-      openText: (prompt, capacity, signal) => prompts.open(prompt, capacity, signal),
-    };
+    this.#engine = { model: this, rowMath: () => rowsBackend.rowMath() };
     setBackend(this, rowsBackend);
     setPromptOpener(this, (prompt, capacity, signal) => prompts.open(prompt, capacity, signal));
   }

@@ -1,4 +1,4 @@
-import { nextTask } from "../decoding/next-task.ts";
+import { readTokens } from "../decoding/read-tokens.ts";
 import { expectInteger } from "../errors.ts";
 import type { GenerateManyOptions, GenerateResult, IndexedPiece, Piece } from "./model.ts";
 import { seedAfter } from "./options.ts";
@@ -35,7 +35,7 @@ export async function* decodeMany(
   base: Session,
   begin: (request: TextRequest, session: Session) => Text,
 ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
-  await readPrompt(base, request);
+  await readTokens(base, request.promptTokens.slice(0, -1), request.options.signal);
   const sessions: Session[] = [];
   const texts: Text[] = [];
   try {
@@ -50,17 +50,6 @@ export async function* decodeMany(
   } finally {
     for (const text of texts) await text.return(undefined as never);
     for (const session of sessions) session.close();
-  }
-}
-
-const PIECE = 64;
-
-async function readPrompt(session: Session, { promptTokens, options }: TextRequest): Promise<void> {
-  const end = promptTokens.length - 1;
-  for (let at = session.length; at < end; at += PIECE) {
-    await session.forward(promptTokens.slice(at, Math.min(at + PIECE, end)), 0);
-    await nextTask();
-    options.signal?.throwIfAborted();
   }
 }
 

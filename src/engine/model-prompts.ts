@@ -10,6 +10,11 @@ export function setPromptOpener(model: Model, open: OpenPrompt): void {
   openers.set(model, open);
 }
 
+/** How it does; absent: a session of it begins with nothing. */
+export function promptOpener(model: Model): OpenPrompt | undefined {
+  return openers.get(model);
+}
+
 /** A session that holds a beginning of the prompt where the model keeps such, but never all of it; else nothing. */
 export async function openPrompt(
   model: Model,

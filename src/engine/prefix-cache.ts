@@ -45,35 +45,31 @@ export class PrefixCache {
     this.#maxBytes = maxBytes;
   }
 
-  /** Bytes of what is kept. */
-  get bytes(): number {
-    return this.#bytes;
-  }
-
   /**
    * A session that holds as much of the beginning of `tokens` as is known, but never all of them.
    *
    * @throws {MemoryError} If there is no memory for `capacity` positions.
    */
   open(tokens: readonly number[], capacity: number): LocalSession {
+    const shared = this.#share(tokens);
+    if (shared === null) return LocalSession.open(this.#host, capacity);
+    try {
+      return LocalSession.openAfter(this.#host, capacity, shared.keys, shared.length);
+    } finally {
+      this.#host.backend.free(shared.keys);
+    }
+  }
+
+  /** Keys of as much as is known; the caller's own, since what is kept may go when memory is short. */
+  #share(tokens: readonly number[]): { keys: KvCache; length: number } | null {
     const { kept, reading } = this.#find(tokens);
     if (reading !== undefined && reading.length > (kept?.length ?? 0)) {
-      const keys = reading.of.session.shareKv(reading.length);
-      try {
-        return LocalSession.openAfter(this.#host, capacity, keys, reading.length);
-      } finally {
-        this.#host.backend.free(keys);
-      }
+      return { keys: reading.of.session.shareKv(reading.length), length: reading.length };
     }
-    if (kept === undefined) return LocalSession.open(this.#host, capacity);
+    if (kept === undefined) return null;
     this.#kept = [...this.#kept.filter((each) => each !== kept.of), kept.of];
-    // A copy: should memory be short, what is kept may go.
-    const keys = this.#host.backend.forkKv(kept.of.keys, kept.length, kept.length);
-    try {
-      return LocalSession.openAfter(this.#host, capacity, keys, kept.length);
-    } finally {
-      this.#host.backend.free(keys);
-    }
+    const { length } = kept;
+    return { keys: this.#host.backend.forkKv(kept.of.keys, length, length), length };
   }
 
   /** Keeps what `session` holds, whose tokens these are, in whole pages. */

@@ -1,7 +1,7 @@
 /** prompts: from a prompt to a session that holds it but for its last part, computed as little and as seldom as can be. */
 
-import { KV_PAGE } from "../backend/kv-pages.ts";
 import { nextTask } from "../decoding/next-task.ts";
+import { readTokens } from "../decoding/read-tokens.ts";
 import type { Batcher } from "./batch.ts";
 import { type PrefixCache, wholePages } from "./prefix-cache.ts";
 import type { LocalSession } from "./session.ts";
@@ -63,12 +63,9 @@ export class Prompts {
     if (session.length >= tokens.length) return;
     const reading = this.#prefixes.beginReading(local, tokens, performance.now());
     try {
-      while (session.length < tokens.length) {
-        await session.forward(tokens.slice(session.length, session.length + KV_PAGE), 0);
+      await readTokens(session, tokens, signal, () => {
         reading.seen = performance.now();
-        await nextTask();
-        signal?.throwIfAborted();
-      }
+      });
       this.#prefixes.keep(local, tokens);
     } finally {
       this.#prefixes.endReading(reading);

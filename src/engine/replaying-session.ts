@@ -4,8 +4,7 @@
  * It knows its tokens. When the model's device is lost, they are computed again on the model that takes its place, and the
  * call that found out is made there: no token is lost, and none comes twice.
  */
-import { KV_PAGE } from "../backend/kv-pages.ts";
-import { nextTask } from "../decoding/next-task.ts";
+import { readTokens } from "../decoding/read-tokens.ts";
 import type { Model } from "./model.ts";
 import { openPrompt } from "./model-prompts.ts";
 import type { OpenText } from "./prompts.ts";
@@ -114,10 +113,7 @@ export class ReplayingSession implements Session {
     const text = await openPrompt(model, [...tokens, 0], this.#capacity);
     const { session } = text;
     try {
-      while (session.length < tokens.length) {
-        await session.forward(tokens.slice(session.length, session.length + KV_PAGE), 0);
-        await nextTask();
-      }
+      await readTokens(session, tokens);
     } catch (error) {
       text.close();
       throw error;

@@ -9,6 +9,7 @@
 import { grouped } from "../errors.ts";
 import { ByteReader } from "./bytes.ts";
 import { type Gguf, readGguf, type TensorInfo } from "./gguf.ts";
+import { joined } from "./joined.ts";
 import { quoted } from "./quote.ts";
 import { TENSOR_TYPES } from "./tensor-types.ts";
 
@@ -90,10 +91,9 @@ export async function* editGguf(source: GgufSource, edit: GgufEdit): AsyncGenera
     ...added.flatMap(([key, value]) => [text(key), u32(STRING), text(value)]),
     ...entriesOf(all, alignment),
   ];
-  let written = 0;
-  for (const part of parts) written += part.length;
-  yield joined(parts, written);
-  yield new Uint8Array(padding(written, alignment));
+  const head = joined(...parts);
+  yield head;
+  yield new Uint8Array(padding(head.length, alignment));
   for (const { name, offset, bytes } of kept) {
     const end = offset + bytes;
     for (let at = offset; at < end; ) {
@@ -190,17 +190,7 @@ function u64(value: number): Uint8Array<ArrayBuffer> {
 /** A length and UTF-8. */
 function text(value: string): Uint8Array<ArrayBuffer> {
   const bytes = new TextEncoder().encode(value);
-  return joined([u64(bytes.length), bytes], 8 + bytes.length);
-}
-
-function joined(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
+  return joined(u64(bytes.length), bytes);
 }
 
 function padding(length: number, alignment: number): number {

@@ -1,5 +1,7 @@
 /** Bodies of requests, within limits: no more bytes, time or depth than a request needs. */
+
 import type { Context, MiddlewareHandler } from "hono";
+import { joined } from "../format/joined.ts";
 import { apiError } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import type { ServiceEnv } from "./service.ts";
@@ -97,17 +99,7 @@ async function readBytes(c: Context, limits: Limits, hold: (bytes: number) => vo
   } finally {
     clearTimeout(timer);
   }
-  return joined(chunks, length);
-}
-
-function joined(chunks: readonly Uint8Array[], length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
+  return joined(...chunks);
 }
 
 function readText(bytes: Uint8Array): string {

@@ -10,19 +10,15 @@ import {
   type Table,
 } from "../decoding/fuse.ts";
 import { nextTask } from "../decoding/next-task.ts";
-import { seedOf } from "../engine/options.ts";
-import { apiError, show } from "./errors.ts";
+import { apiError } from "./errors.ts";
 import { checkedPaths, type Rename, rootOf } from "./path-errors.ts";
-import { type GivenRow, isIntegerIn, MAX_ROWS, MAX_VOCAB, readIds, readRow, wrong } from "./rows.ts";
+import { readBitmask, readPlace } from "./row-place.ts";
+import { type GivenRow, MAX_ROWS, MAX_VOCAB, readRow, wrong } from "./rows.ts";
 import type { FuseBody } from "./schemas/fuse.ts";
 
 /** Tokens that operations over the vocabulary may read, and write, in one request: about a second, and 64 MiB. */
 const MAX_READS = 1 << 25;
 const MAX_WRITES = 1 << 23;
-
-/** Words of a bitmask, and tokens of a history. */
-const MAX_WORDS = MAX_VOCAB / 32;
-const MAX_HISTORY = 1 << 20;
 
 /** What paths of errors may begin with; they are spelled as in the body. */
 const ROOTS = ["plan", "rows", "state", "step", "position", "seed", "last", "inputs", "tables", "bitmask"];
@@ -47,24 +43,17 @@ export async function readFuseRequest(body: FuseBody): Promise<FuseRequest> {
   });
   const rows = await readRows(program, body.rows);
   expectAffordable(program, rows);
-  const history = body.history == null ? [] : readIds("history", body.history, MAX_HISTORY);
-  const promptLength = body.prompt_length ?? 0;
-  if (promptLength > history.length) {
-    throw wrong(
-      "prompt_length",
-      `must be at most ${history.length}, the length of "history", got ${promptLength}`,
-    );
-  }
-  const seed = seedOf({ seed: body.seed ?? body.sampling?.seed ?? undefined });
+  const { history, promptLength, position, seed } = readPlace(body);
+  const bitmask = readBitmask(body.bitmask);
   const last = body.last ?? history.at(-1);
   const context = {
     step: body.step ?? history.length - promptLength,
-    position: body.position ?? history.length,
+    position,
     seed,
     ...(last !== undefined && { last }),
     inputs: expectNames("inputs", body.inputs ?? {}, program.inputs) as Record<string, number[]>,
     tables: readTables(program, body.tables ?? {}),
-    ...(body.bitmask != null && { bitmask: readBitmask(body.bitmask) }),
+    ...(bitmask !== undefined && { bitmask }),
     ...(body.state != null && { state: body.state as unknown as FuseContext["state"] }),
     audit: (body.return ?? ["audit"]).includes("audit"),
   };
@@ -123,15 +112,6 @@ function expectSmall(path: string, table: unknown): void {
   const vocab = (table as { vocab?: unknown } | null)?.vocab;
   if (typeof vocab !== "number" || vocab <= MAX_VOCAB) return;
   throw wrong(`${path}.vocab`, `must be at most ${MAX_VOCAB}, got ${vocab}`);
-}
-
-function readBitmask(value: unknown): Uint32Array {
-  if (!Array.isArray(value) || value.length > MAX_WORDS) {
-    throw wrong("bitmask", `must be an array of at most ${MAX_WORDS} words of 32 bits, got ${show(value)}`);
-  }
-  const bad = value.findIndex((word) => !isIntegerIn(word, 0, 2 ** 32 - 1));
-  if (bad < 0) return Uint32Array.from(value);
-  throw wrong(`bitmask[${bad}]`, `must be an integer from 0 to 4294967295, got ${show(value[bad])}`);
 }
 
 /** A plan may have a thousand operations, each over the whole vocabulary. */

@@ -1,4 +1,5 @@
 import { nextTask } from "../../decoding/next-task.ts";
+import { PIECE } from "../../decoding/read-tokens.ts";
 import type { Rows, Session } from "../source.ts";
 
 /** Nodes behind the computed sequence; −1 is its last token. Parents come first. */
@@ -6,9 +7,6 @@ export interface Nodes {
   readonly tokens: readonly number[];
   readonly parents: readonly number[];
 }
-
-/** Tokens of a prompt between two turns for everything else in the process. */
-const PIECE = 64;
 
 /**
  * A draft model's session, kept in step with the committed tokens: drafts that turned out right stay computed, all else

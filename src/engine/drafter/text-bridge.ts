@@ -7,11 +7,12 @@ import {
   expectVocab,
 } from "../../decoding/drafter/drafter.ts";
 import { expectInteger } from "../../errors.ts";
+import { joined } from "../../format/joined.ts";
 import { MAX_TEXT, type Tokenizer } from "../../model/tokenizer.ts";
 import type { Source } from "../source.ts";
 import { DraftSession } from "./draft-session.ts";
 import { continuation, spell } from "./retokenize.ts";
-import { joined, Utf8Text, unfinishedBytes } from "./utf8-text.ts";
+import { Utf8Text, unfinishedBytes } from "./utf8-text.ts";
 
 /** What is needed of a draft model. */
 export interface TextModel extends Source {

@@ -1,3 +1,5 @@
+import { joined } from "../../format/joined.ts";
+
 const utf8 = new TextEncoder();
 
 /** Bytes of a text that is fed in pieces which may cut characters. */
@@ -55,13 +57,6 @@ export function unfinishedBytes(bytes: Uint8Array): number {
     return back < needed ? back : 0;
   }
   return 0;
-}
-
-export function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
-  const both = new Uint8Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
 }
 
 function isContinuation(byte: number): boolean {

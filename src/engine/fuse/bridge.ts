@@ -1,5 +1,5 @@
 /**
- * fused-bridge: a model that reads the tokens of another vocabulary, by their text. Its rows are of its own.
+ * bridge: a model that reads the tokens of another vocabulary, by their text. Its rows are of its own.
  *
  * The row after some tokens is that after the text they spell, as the model's tokenizer writes it (reader.ts). So it
  * depends on the tokens alone, though the model's own ones may change with what follows them; only their common beginning
@@ -10,8 +10,9 @@ import { grouped } from "../../errors.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
 import { DraftSession } from "../drafter/draft-session.ts";
 import type { TextModel } from "../drafter/text-bridge.ts";
+import { HeldText } from "../held-text.ts";
 import { backendOf, setBackend } from "../model-backend.ts";
-import { checkCall, checkTruncation, expectChain, type LastCall } from "../session-checks.ts";
+import { checkCall, expectChain } from "../session-checks.ts";
 import type { Rows, Session, SessionOptions, Source } from "../source.ts";
 import { createTokenReader, type TokenReader } from "./reader.ts";
 
@@ -56,9 +57,7 @@ class BridgedSession implements Session {
   readonly #reader: TokenReader;
   readonly #model: TextModel;
   readonly #session: DraftSession;
-  #text: number[];
-  /** The last call; its tokens are part of `#text` unless they are a tree. */
-  #last: (LastCall & { readonly tokens: readonly number[] }) | null = null;
+  readonly #text: HeldText;
   #calls = 0;
   #closed = false;
 
@@ -69,51 +68,42 @@ class BridgedSession implements Session {
     this.#session = new DraftSession(
       model.open({ capacity: Math.min(model.contextLength, capacity * MAX_RATIO) }),
     );
-    this.#text = [...text];
+    this.#text = new HeldText(text);
   }
 
   get length(): number {
-    return this.#text.length + (this.#last?.tree ? this.#last.tokens.length : 0);
+    return this.#text.length;
   }
 
   async forward(given: ArrayLike<number>, wanted?: number, parents?: ArrayLike<number>): Promise<Rows> {
     this.#expectOpen();
-    const call = checkCall(this, Number.MAX_SAFE_INTEGER, this.#last, {
+    const call = checkCall(this, Number.MAX_SAFE_INTEGER, this.#text.last, {
       tokens: given,
       rows: wanted,
       parents,
     });
     const { tokens, rows, tree } = call;
     const number = ++this.#calls;
-    const start = this.#text.length;
     const found: (Float32Array | RangeError)[] = [];
     for (let node = tokens.length - rows; node < tokens.length; node++) {
       const path: number[] = [];
       for (let at = node; at >= 0; at = tree?.parent(at) ?? at - 1) path.unshift(tokens[at]);
-      found.push(await this.#rowAfter([...this.#text, ...path]));
+      found.push(await this.#rowAfter([...this.#text.tokens, ...path]));
     }
-    this.#last = { start, tree, tokens };
-    if (tree === null) this.#text.push(...tokens);
+    this.#text.append(call);
     return this.#read(found, number);
   }
 
   truncate(length: number, path: ArrayLike<number> = []): void {
     this.#expectOpen();
-    const last = this.#last;
-    checkTruncation(this.length, last, length, path);
-    const tokens = last?.tokens ?? [];
-    const start = last?.start ?? length;
-    this.#text.length = Math.min(length, start);
-    for (let node = 0; node < length - start; node++) this.#text.push(tokens[node]);
-    for (let i = 0; i < path.length; i++) this.#text.push(tokens[path[i]]);
-    this.#last = null;
+    this.#text.truncate(length, path);
   }
 
   /** Shares nothing: the fork reads the text again. */
   fork({ capacity = this.capacity }: { capacity?: number } = {}): Session {
     this.#expectOpen();
-    expectChain("fork", this.#last);
-    return new BridgedSession(this.#reader, this.#model, capacity, this.#text);
+    expectChain("fork", this.#text.last);
+    return new BridgedSession(this.#reader, this.#model, capacity, this.#text.tokens);
   }
 
   close(): void {

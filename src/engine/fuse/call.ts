@@ -1,5 +1,5 @@
 /**
- * fused-call: the rows of one call of a fused session.
+ * call: the rows of one call of a fused session.
  *
  *     repeat:  steps of the plan, as far as the rows that are there lead
  *              every source whose rows were missed, once for all nodes that missed them

@@ -1,5 +1,5 @@
 /**
- * fused-concept: what a plan takes from texts, by rows of a model.
+ * concept: what a plan takes from texts, by rows of a model.
  *
  *     concept row          mean row after some texts − mean row after others
  *     transition graph     which token followed which in a corpus, by the model's logit there
@@ -13,12 +13,10 @@
 import { TransitionGraph } from "../../decoding/fuse/transition-graph.ts";
 import type { Table } from "../../decoding/fuse.ts";
 import { nextTask } from "../../decoding/next-task.ts";
+import { PIECE } from "../../decoding/read-tokens.ts";
 import { grouped } from "../../errors.ts";
 import type { Model } from "../model.ts";
 import type { Session } from "../source.ts";
-
-/** Tokens of a corpus that are read in one pass. */
-const PIECE = 64;
 
 /** Texts of one list; each costs a pass. */
 export const MOST_TEXTS = 1024;

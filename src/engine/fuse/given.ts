@@ -1,5 +1,5 @@
 /**
- * fused-given: what a plan needs beside models, from plain JSON: files of the command line, the configuration of a service.
+ * given: what a plan needs beside models, from plain JSON: files of the command line, the configuration of a service.
  *
  *     input     0.5, or [0.2, 1.3]                      the same numbers for all rows
  *               { "byStep": [[0, 1], [1, 0]] }          those of the n-th row of the output; the last ones stay

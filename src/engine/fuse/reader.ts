@@ -1,13 +1,15 @@
 /**
- * fused-reader: tokens of one vocabulary, as a model of another writes their text.
+ * reader: tokens of one vocabulary, as a model of another writes their text.
  *
  *     tokens  →  bytes  →  whole characters, written as the model's tokenizer writes a text
  *                          and of a character that is not whole yet, tokens of just these bytes
  *
  * What the model reads depends on the tokens alone, though its own may change with what follows.
  */
+
+import { joined } from "../../format/joined.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
-import { joined, unfinishedBytes } from "../drafter/utf8-text.ts";
+import { unfinishedBytes } from "../drafter/utf8-text.ts";
 
 /** Longest piece that bytes of an unfinished character are looked up in. */
 const LONGEST_PIECE = 16;
@@ -66,14 +68,14 @@ class TextReader implements TokenReader {
   #write(tokens: readonly number[], ids: number[]): void {
     const parts = tokens.map((token) => this.#bytesOf(token));
     const cut = firstUnfinished(parts);
-    const whole = parts.slice(0, cut).reduce(joined, new Uint8Array());
+    const whole = joined(...parts.slice(0, cut));
     const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(whole);
     // The reader's tokenizer puts its own there, if it puts one.
     const given = this.#addsSpace && text.startsWith(" ") ? text.slice(1) : text;
     if (given !== "" || this.#shared === undefined) {
       for (const id of this.#to.encode(given, { special: this.#shared === undefined })) ids.push(id);
     }
-    this.#spell(parts.slice(cut).reduce(joined, new Uint8Array()), ids);
+    this.#spell(joined(...parts.slice(cut)), ids);
   }
 
   /** Bytes by the longest tokens that they begin with; those that no token has are left out. */
@@ -115,7 +117,7 @@ function firstUnfinished(parts: readonly Uint8Array[]): number {
   cut = parts.length;
   while (cut > 0 && missing > 0) missing -= parts[--cut].length;
   // A token that ends one character and begins another cannot be parted from the one before.
-  while (cut > 0 && unfinishedBytes(parts.slice(0, cut).reduce(joined, new Uint8Array())) > 0) cut--;
+  while (cut > 0 && unfinishedBytes(joined(...parts.slice(0, cut))) > 0) cut--;
   return cut;
 }
 

@@ -1,5 +1,5 @@
 /**
- * fused-tables: tables of a plan that nobody needs to give, as the models' tokenizers say them.
+ * tables: tables of a plan that nobody needs to give, as the models' tokenizers say them.
  *
  *     gather, projection     from the tokens of one vocabulary to those of another, or of all together
  *     "word-starts"          1 for tokens that begin a word, else 0

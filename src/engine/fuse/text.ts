@@ -1,4 +1,4 @@
-/** fused-text: whose tokens the text of a fused model is of, and how each of its models reads them. */
+/** text: whose tokens the text of a fused model is of, and how each of its models reads them. */
 import type { Program, Table } from "../../decoding/fuse.ts";
 import { kindOf } from "../../decoding/pipeline/fields.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";

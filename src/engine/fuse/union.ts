@@ -1,5 +1,5 @@
 /**
- * fused-union: the vocabulary of several models together, every text once.
+ * union: the vocabulary of several models together, every text once.
  *
  *     base's tokens, in their order                    texts, bytes that are no text yet, control tokens
  *     then the texts that only others have             control tokens of others are left out
@@ -10,9 +10,10 @@
 import { LIMITS } from "../../decoding/fuse/plan.ts";
 import type { TokenTexts } from "../../decoding/fuse/vocabulary-tables.ts";
 import { grouped } from "../../errors.ts";
+import { joined } from "../../format/joined.ts";
 import type { Tokenizer, TokenStream } from "../../model/tokenizer.ts";
 import { continuation } from "../drafter/retokenize.ts";
-import { joined, unfinishedBytes } from "../drafter/utf8-text.ts";
+import { unfinishedBytes } from "../drafter/utf8-text.ts";
 
 /** Names of what is no text: each begins with a low surrogate, as no text does. */
 const BYTE = 0xdc00;

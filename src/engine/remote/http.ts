@@ -1,5 +1,7 @@
 /** Requests to a server that gives rows: bounded in time, in bytes and in tries, and told in errors without the key. */
+
 import { expectInteger, grouped, RemoteError } from "../../errors.ts";
+import { joined } from "../../format/joined.ts";
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
@@ -183,13 +185,7 @@ export class RemoteClient {
       }
       parts.push(value);
     }
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const part of parts) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    return bytes;
+    return joined(...parts);
   }
 
   /** What the server says is wrong, in one line; some servers repeat the key they were given. */

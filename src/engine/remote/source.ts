@@ -14,7 +14,8 @@ import { argmax, logSumExp, top } from "../../backend/reference/row.ts";
 import { checkRow } from "../../decoding/fuse/rows.ts";
 import { expectInteger } from "../../errors.ts";
 import { exp } from "../../math.ts";
-import { checkCall, checkTruncation, expectChain, type LastCall } from "../session-checks.ts";
+import { HeldText } from "../held-text.ts";
+import { checkCall, expectChain } from "../session-checks.ts";
 import type { Rows, Session, SessionOptions, Source } from "../source.ts";
 import type { KnownTokens, RowServer } from "./server.ts";
 
@@ -71,27 +72,25 @@ class RemoteSession implements Session {
   readonly #source: RemoteSource;
   readonly #signal: AbortSignal | undefined;
   readonly #ending = new AbortController();
-  #text: number[];
-  /** The last call; its tokens are part of `#text` unless they are a tree. */
-  #last: (LastCall & { readonly tokens: readonly number[] }) | null = null;
+  readonly #text: HeldText;
   #calls = 0;
   #isBusy = false;
 
   constructor(source: RemoteSource, capacity: number, text: readonly number[], signal?: AbortSignal) {
     this.#source = source;
     this.capacity = capacity;
-    this.#text = [...text];
+    this.#text = new HeldText(text);
     this.#signal = signal;
   }
 
   get length(): number {
-    return this.#text.length + (this.#last?.tree ? this.#last.tokens.length : 0);
+    return this.#text.length;
   }
 
   async forward(given: ArrayLike<number>, wanted?: number, parents?: ArrayLike<number>): Promise<Rows> {
     this.#expectIdle("append");
     const { vocab } = this.#source;
-    const call = checkCall(this, vocab, this.#last, { tokens: given, rows: wanted, parents });
+    const call = checkCall(this, vocab, this.#text.last, { tokens: given, rows: wanted, parents });
     const { tokens, rows, tree } = call;
     const signals = [this.#signal, this.#ending.signal].filter((one) => one !== undefined);
     this.#isBusy = true;
@@ -99,33 +98,25 @@ class RemoteSession implements Session {
     let found: readonly (Float32Array | RangeError)[];
     try {
       const paths = tree === null ? undefined : tokens.map((_, node) => tree.parent(node));
-      const asked = { text: this.#text, tokens, rows, parents: paths };
+      const asked = { text: this.#text.tokens, tokens, rows, parents: paths };
       found = await this.#source.rows(asked, AbortSignal.any(signals));
     } finally {
       this.#isBusy = false;
     }
-    this.#last = { start: this.#text.length, tree, tokens };
-    if (tree === null) this.#text.push(...tokens);
+    this.#text.append(call);
     return this.#read(found, number);
   }
 
   truncate(length: number, path: ArrayLike<number> = []): void {
     this.#expectIdle("truncate");
-    const last = this.#last;
-    checkTruncation(this.length, last, length, path);
-    const tokens = last?.tokens ?? [];
-    const start = last?.start ?? length;
-    this.#text.length = Math.min(length, start);
-    for (let node = 0; node < length - start; node++) this.#text.push(tokens[node]);
-    for (let i = 0; i < path.length; i++) this.#text.push(tokens[path[i]]);
-    this.#last = null;
+    this.#text.truncate(length, path);
   }
 
   fork({ capacity = this.capacity }: { capacity?: number } = {}): Session {
     this.#expectIdle("fork");
-    expectChain("fork", this.#last);
+    expectChain("fork", this.#text.last);
     expectInteger("capacity", capacity, Math.max(1, this.length), this.#source.contextLength);
-    return new RemoteSession(this.#source, capacity, this.#text, this.#signal);
+    return new RemoteSession(this.#source, capacity, this.#text.tokens, this.#signal);
   }
 
   /** Ends a call that waits. */

@@ -1,4 +1,5 @@
 /** How a text reaches a server, and whose tokens its answers are of: ids where both sides have the same, else texts. */
+import { joined } from "../../format/joined.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
 
 export interface Speech {
@@ -50,7 +51,7 @@ export function speakText(tokenizer: Tokenizer): Speech {
       if (control > 0) {
         return new RangeError(`Cannot send token ${given[control]} as text: it is a control token`);
       }
-      const text = textOf(joined(given.map((id) => tokenizer.bytes(id))));
+      const text = textOf(joined(...given.map((id) => tokenizer.bytes(id))));
       if (text === undefined)
         return new RangeError("Cannot send the tokens as text: they end in a character");
       return isSpaced && text.startsWith(" ") ? text.slice(1) : text;
@@ -101,14 +102,4 @@ function textOf(bytes: Uint8Array): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

@@ -1,5 +1,7 @@
 /** From a message to rows. */
+
 import { expectInteger, UnsupportedError } from "../../errors.ts";
+import { joined } from "../joined.ts";
 import { quoted } from "../quote.ts";
 import { type Codebook, createCodebook, expectCodebookShape } from "./codebook.ts";
 import type { WireKernels } from "./kernels.ts";
@@ -157,7 +159,7 @@ function readSegment(
   const tensors = parts.map(({ name, type, shape }) => take(name, type, [count, ...shape]));
   return Array.from({ length: count }, (_, row) => {
     const pieces = parts.map(({ bytes }, i) => tensors[i].subarray(row * bytes, (row + 1) * bytes));
-    const data = pieces.length === 1 ? pieces[0] : joined(pieces);
+    const data = pieces.length === 1 ? pieces[0] : joined(...pieces);
     return { encoding, vocab, data, ...(codebook !== undefined && { codebook }) };
   });
 }
@@ -218,16 +220,6 @@ function readCodebook({ name, type, shape, bytes }: TensorView): Codebook {
   const codebook = createCodebook({ stages, count, dim }, new Float32Array(new Uint8Array(bytes).buffer));
   if (codebookTensor(codebook.id) === name) return codebook;
   throw cannot(`tensor ${quoted(name)} must be named by its content, ${codebook.id}`);
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
 }
 
 function shown(value: unknown): string {

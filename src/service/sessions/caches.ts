@@ -2,20 +2,19 @@
  * The keys and values of sessions, and what drafts for them: a cache. It says what tokens it holds, and whatever is asked of it
  * begins with what these have in common with the session's; so it may be lost, or be of another moment, and nothing changes.
  */
+
 import type { Draft } from "../../decoding/draft.ts";
 import { chain, type LocalDrafter } from "../../decoding/drafter/drafter.ts";
 import { createDrafter } from "../../decoding/drafter/registry.ts";
 import { SuffixDrafter } from "../../decoding/drafter/suffix.ts";
 import { nextTask } from "../../decoding/next-task.ts";
 import type { Pipeline } from "../../decoding/pipeline.ts";
+import { PIECE } from "../../decoding/read-tokens.ts";
 import type { Model } from "../../engine/model.ts";
 import { openPipeline } from "../../engine/options.ts";
 import type { Rows, Session } from "../../engine/source.ts";
 import { expectInteger, MemoryError } from "../../errors.ts";
 import type { DrafterRecord, SessionRecord } from "./record.ts";
-
-/** Tokens between two looks at the signal. */
-const PIECE = 64;
 
 /** A cache that nobody asked for in so long is given up, as soon as there is another request. */
 const IDLE_MS = 60_000;
