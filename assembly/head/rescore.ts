@@ -110,7 +110,7 @@ export function list_racers(
       possible = v128.or(possible, f32x4.ge(w, least_f32x4));
     }
     if (!v128.any_true(possible)) continue;
-    philox4(position, STAGE_GUMBEL, i32x4.add(i32x4.splat(<u32>(first >> 2)), v128.load(ITEMS)), WORDS);
+    philox4(position, STAGE_GUMBEL, <u32>(first >> 2), ITEMS, WORDS);
     for (let i: usize = 0; i < 64; i += 16) {
       const w = v128.load(WEIGHTS + i);
       const below_one = f32x4.convert_i32x4_s(i32x4.shr_u(v128.not(v128.load(WORDS + i)), 1));

@@ -14,13 +14,14 @@
  *
  * Pages     position j is in slot j % 64 of the page at table[j / 64], a u32 address. Sequences may share pages: that is
  *           why the positions of one are not consecutive in memory.
- * Shapes    q, out: (tokens, heads, head_dim) f32. head_dim: a multiple of 8. scores: (4, positions rounded up to 4) f32.
+ * Shapes    q, out: (tokens, heads, head_dim) f32. head_dim: a multiple of 8. scores: (4, positions rounded up to 4) f32,
+ *           then as many as four heads.
  * Layout    of a page: [layer][kv_head] of what follows, 64 · (4 · head_dim + 8) bytes each.
  *           codes of K: [16][head_dim][4 slots] i16, so that scores need no horizontal sum; codes of V: [64][head_dim] i16;
  *           steps of K: [64] f32; steps of V: [64] f32.
  * Accuracy  K and V within half a step; sums in f32.
- * Cost      4 bytes per cached position, kv_head and dim, and 8 per position and kv_head; one widening serves up to 4
- *           query heads.
+ * Cost      4 bytes per cached position, kv_head and dim, and 8 per position and kv_head; one widening serves 4
+ *           heads, of one token or several.
  */
 import { exp_f32x4 } from "../lib/exp";
 import { max_lanes, sum_lanes } from "../lib/lanes";
@@ -142,8 +143,8 @@ function round8(values: usize, inverse: f32): v128 {
 }
 
 /**
- * Attends from positions `position` … `position + tokens − 1`, whose keys and values are in the cache already. A score stands
- * at its position; before a window's first one they stay as they are.
+ * Attends from positions `position` … `position + tokens − 1`, whose keys and values are in the cache already. Of all their
+ * heads with the same keys and values, four at a time: a row each, of scores first, then of weights, each at its position.
  */
 export function attention(
   q: usize,
@@ -161,57 +162,130 @@ export function attention(
 ): void {
   const group = heads / kv_heads;
   const stride = ((position + tokens + 3) & ~3) * 4;
-  for (; tokens > 0; --tokens) {
-    const length = ++position;
-    const begin = length > window ? length - window : 0;
-    let at = layer * kv_heads * head_bytes(head_dim);
-    for (let kv: usize = 0; kv < kv_heads; kv++) {
-      for (let done: usize = 0; done < group; done += 4) {
-        const some = min<usize>(4, group - done);
-        for (let head: usize = 0; head < some; head += 2) {
-          const first = q + head * head_dim * 4;
-          const second = head + 1 < some ? first + head_dim * 4 : first;
-          const to = scores + head * stride;
-          key_products(
-            first,
-            second,
-            table,
-            at,
-            to,
-            head + 1 < some ? to + stride : to,
-            begin & ~3,
-            length,
-            head_dim,
-            scale,
-          );
+  const head_size = head_dim << 2;
+  const stage = scores + stride * 4;
+  let at = layer * kv_heads * head_bytes(head_dim);
+  for (const end = q + heads * head_size; q < end; q += group * head_size) {
+    const values = at + code_bytes(head_dim);
+    for (let row: usize = 0; row < group * tokens;) {
+      const rows = min<usize>(4, group * tokens - row);
+      const last = row + rows - 1;
+      const begin = begin_of(position + row / group, window);
+      const from = begin & ~3;
+      const length = position + last / group + 1;
+      // One row alone is two that are the same: the sums of one would wait for each other.
+      for (let r: usize = 0; r < max<usize>(2, rows); r++) {
+        let head = q + head_of(min(row + r, last), group, heads) * head_size;
+        for (let to = stage + r * 4; to < stage + head_size * 4; to += 16) {
+          store<u32>(to, load<u32>(head));
+          head += 4;
         }
-        for (let head: usize = 0; head < some; head++)
-          softmax_in_place(scores + head * stride, table, at, begin, length, head_dim);
-        weigh_values(scores, stride, table, at, out, some, begin, length, head_dim);
-        q += some * head_dim * 4;
-        out += some * head_dim * 4;
       }
-      at += head_bytes(head_dim);
+      if (rows == 4) key_products4(stage, table, at, scores, stride, from, length, head_dim, scale);
+      else if (rows == 3) key_products3(stage, table, at, scores, stride, from, length, head_dim, scale);
+      else key_products2(stage, table, at, scores, stride, from, length, head_dim, scale);
+      let probs = scores;
+      for (let r = row; r <= last; r++) {
+        const own = position + r / group;
+        const own_begin = begin_of(own, window);
+        softmax_in_place(probs, table, at, own_begin, own + 1, head_dim);
+        for (let j = begin; j < own_begin; j++) store<f32>(probs + j * 4, 0);
+        for (let j = own + 1; j < length; j++) store<f32>(probs + j * 4, 0);
+        probs += stride;
+      }
+      if (rows == 4) weigh_values4(scores, stride, table, values, stage, begin, length, head_dim);
+      else if (rows == 3) weigh_values3(scores, stride, table, values, stage, begin, length, head_dim);
+      else weigh_values2(scores, rows == 2 ? stride : 0, table, values, stage, begin, length, head_dim);
+      for (let made = stage; row <= last; row++) {
+        let to = out + head_of(row, group, heads) * head_size;
+        for (const stop = made + head_size; made < stop; made += 16) {
+          v128.store(to, v128.load(made));
+          to += 16;
+        }
+      }
     }
+    at += head_bytes(head_dim);
+    out += group * head_size;
   }
 }
 
-/** Scores of two heads against the keys from `begin`, a multiple of 4; the last vector may hold scores of positions not yet there. */
-function key_products(
-  first: usize,
-  second: usize,
+/** The head, counted over all tokens, that row `row` of a group is: rows go through the heads of a token, then on to the next. */
+// @ts-ignore: decorator
+@inline
+function head_of(row: usize, group: usize, heads: usize): usize {
+  return (row / group) * heads + (row % group);
+}
+
+/** The first position that `position` sees. */
+// @ts-ignore: decorator
+@inline
+function begin_of(position: usize, window: usize): usize {
+  return position + 1 > window ? position + 1 - window : 0;
+}
+
+function key_products2(
+  stage: usize,
   table: usize,
   at: usize,
-  first_out: usize,
-  second_out: usize,
+  out: usize,
+  stride: usize,
+  begin: usize,
+  length: usize,
+  head_dim: usize,
+  scale: f32,
+): void {
+  key_products(2, stage, table, at, out, stride, begin, length, head_dim, scale);
+}
+
+function key_products3(
+  stage: usize,
+  table: usize,
+  at: usize,
+  out: usize,
+  stride: usize,
+  begin: usize,
+  length: usize,
+  head_dim: usize,
+  scale: f32,
+): void {
+  key_products(3, stage, table, at, out, stride, begin, length, head_dim, scale);
+}
+
+function key_products4(
+  stage: usize,
+  table: usize,
+  at: usize,
+  out: usize,
+  stride: usize,
+  begin: usize,
+  length: usize,
+  head_dim: usize,
+  scale: f32,
+): void {
+  key_products(4, stage, table, at, out, stride, begin, length, head_dim, scale);
+}
+
+/**
+ * Scores of `rows` heads, [head_dim][4] at `stage`, against the keys from `begin`, a multiple of 4; the last vector may hold
+ * scores of positions not yet there. Inlined with `rows` constant.
+ */
+// @ts-ignore: decorator
+@inline
+function key_products(
+  rows: i32,
+  stage: usize,
+  table: usize,
+  at: usize,
+  out: usize,
+  stride: usize,
   begin: usize,
   length: usize,
   head_dim: usize,
   scale: f32,
 ): void {
   const scale_f32x4 = f32x4.splat(scale);
-  first_out += begin * 4;
-  second_out += begin * 4;
+  const stop = stage + head_dim * 16;
+  out += begin * 4;
   while (begin < length) {
     const slot = begin & (PAGE - 1);
     const page = page_of(table, begin) + at;
@@ -220,24 +294,40 @@ function key_products(
     const some = min(PAGE - slot, length - begin);
     begin += some;
     for (const end = steps + some * 4; steps < end; steps += 16) {
-      let a0 = f32x4.splat(0),
-        a1 = a0,
+      let a0 = f32x4.splat(0);
+      let a1 = a0,
         b0 = a0,
-        b1 = a0;
-      for (let d: usize = 0; d < head_dim << 2; d += 8) {
+        b1 = a0,
+        c0 = a0,
+        c1 = a0,
+        e0 = a0,
+        e1 = a0;
+      let x = stage;
+      do {
         const even = f32x4.convert_i32x4_s(v128.load16x4_s(key));
         const odd = f32x4.convert_i32x4_s(v128.load16x4_s(key, 8));
-        a0 = f32x4.add(a0, f32x4.mul(even, v128.load32_splat(first + d)));
-        a1 = f32x4.add(a1, f32x4.mul(odd, v128.load32_splat(first + d, 4)));
-        b0 = f32x4.add(b0, f32x4.mul(even, v128.load32_splat(second + d)));
-        b1 = f32x4.add(b1, f32x4.mul(odd, v128.load32_splat(second + d, 4)));
+        a0 = f32x4.add(a0, f32x4.mul(even, v128.load32_splat(x)));
+        a1 = f32x4.add(a1, f32x4.mul(odd, v128.load32_splat(x, 16)));
+        b0 = f32x4.add(b0, f32x4.mul(even, v128.load32_splat(x, 4)));
+        b1 = f32x4.add(b1, f32x4.mul(odd, v128.load32_splat(x, 20)));
+        if (rows > 2) {
+          c0 = f32x4.add(c0, f32x4.mul(even, v128.load32_splat(x, 8)));
+          c1 = f32x4.add(c1, f32x4.mul(odd, v128.load32_splat(x, 24)));
+        }
+        if (rows > 3) {
+          e0 = f32x4.add(e0, f32x4.mul(even, v128.load32_splat(x, 12)));
+          e1 = f32x4.add(e1, f32x4.mul(odd, v128.load32_splat(x, 28)));
+        }
         key += 16;
-      }
+        x += 32;
+      } while (x < stop);
       const factor_f32x4 = f32x4.mul(v128.load(steps), scale_f32x4);
-      v128.store(first_out, f32x4.mul(f32x4.add(a0, a1), factor_f32x4));
-      v128.store(second_out, f32x4.mul(f32x4.add(b0, b1), factor_f32x4));
-      first_out += 16;
-      second_out += 16;
+      let to = out;
+      v128.store(to, f32x4.mul(f32x4.add(a0, a1), factor_f32x4));
+      v128.store((to += stride), f32x4.mul(f32x4.add(b0, b1), factor_f32x4));
+      if (rows > 2) v128.store((to += stride), f32x4.mul(f32x4.add(c0, c1), factor_f32x4));
+      if (rows > 3) v128.store(to + stride, f32x4.mul(f32x4.add(e0, e1), factor_f32x4));
+      out += 16;
     }
   }
 }
@@ -280,77 +370,120 @@ function softmax_in_place(
   }
 }
 
-/** out[head, d] = Σ_j p[head, j]·V[j, d], j from `begin` to before `length`, for up to 4 heads, 8 dims at a time. */
-function weigh_values(
+function weigh_values2(
   probs: usize,
   stride: usize,
   table: usize,
   at: usize,
   out: usize,
-  heads: usize,
   begin: usize,
   length: usize,
   head_dim: usize,
 ): void {
-  const head_bytes = head_dim << 2;
-  at += code_bytes(head_dim);
-  for (let d: usize = 0; d < head_dim; d += 8) {
-    let a0 = f32x4.splat(0),
-      a1 = a0,
+  weigh_values(2, probs, stride, table, at, out, begin, length, head_dim);
+}
+
+function weigh_values3(
+  probs: usize,
+  stride: usize,
+  table: usize,
+  at: usize,
+  out: usize,
+  begin: usize,
+  length: usize,
+  head_dim: usize,
+): void {
+  weigh_values(3, probs, stride, table, at, out, begin, length, head_dim);
+}
+
+function weigh_values4(
+  probs: usize,
+  stride: usize,
+  table: usize,
+  at: usize,
+  out: usize,
+  begin: usize,
+  length: usize,
+  head_dim: usize,
+): void {
+  weigh_values(4, probs, stride, table, at, out, begin, length, head_dim);
+}
+
+/**
+ * out[row, d] = Σ_j p[row, j]·V[j, d], j from `begin` to before `length`, 8 dims at a time. What a row does not see has p = 0,
+ * which changes no bit of its sum. Inlined with `rows` constant.
+ */
+// @ts-ignore: decorator
+@inline
+function weigh_values(
+  rows: i32,
+  probs: usize,
+  stride: usize,
+  table: usize,
+  at: usize,
+  out: usize,
+  begin: usize,
+  length: usize,
+  head_dim: usize,
+): void {
+  const head_size = head_dim << 2;
+  probs += begin * 4;
+  for (const stop = out + head_size; out < stop; out += 32) {
+    let a0 = f32x4.splat(0);
+    let a1 = a0,
       b0 = a0,
       b1 = a0,
       c0 = a0,
       c1 = a0,
       e0 = a0,
       e1 = a0;
-    let p = probs + begin * 4;
+    let p = probs;
     for (let j = begin; j < length;) {
       const slot = j & (PAGE - 1);
+      let v = page_of(table, j) + at + slot * head_dim * 2;
       const some = min(PAGE - slot, length - j);
       j += some;
-      let v = page_of(table, j - some) + at + slot * head_dim * 2 + d * 2;
-      for (let end = p + some * 4; p < end; p += 4) {
-        const codes = v128.load(v);
-        const low = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes));
-        const high = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes));
+      for (const end = p + some * 4; p < end; p += 4) {
+        const low = f32x4.convert_i32x4_s(v128.load16x4_s(v));
+        const high = f32x4.convert_i32x4_s(v128.load16x4_s(v, 8));
         let weight = v128.load32_splat(p);
         a0 = f32x4.add(a0, f32x4.mul(low, weight));
         a1 = f32x4.add(a1, f32x4.mul(high, weight));
-        if (heads > 1) {
-          weight = v128.load32_splat(p + stride);
-          b0 = f32x4.add(b0, f32x4.mul(low, weight));
-          b1 = f32x4.add(b1, f32x4.mul(high, weight));
-        }
-        if (heads > 2) {
-          weight = v128.load32_splat(p + stride * 2);
+        let other = p + stride;
+        weight = v128.load32_splat(other);
+        b0 = f32x4.add(b0, f32x4.mul(low, weight));
+        b1 = f32x4.add(b1, f32x4.mul(high, weight));
+        if (rows > 2) {
+          other += stride;
+          weight = v128.load32_splat(other);
           c0 = f32x4.add(c0, f32x4.mul(low, weight));
           c1 = f32x4.add(c1, f32x4.mul(high, weight));
         }
-        if (heads > 3) {
-          weight = v128.load32_splat(p + stride * 3);
+        if (rows > 3) {
+          other += stride;
+          weight = v128.load32_splat(other);
           e0 = f32x4.add(e0, f32x4.mul(low, weight));
           e1 = f32x4.add(e1, f32x4.mul(high, weight));
         }
         v += head_dim * 2;
       }
     }
-    let to = out + d * 4;
+    let to = out;
     v128.store(to, a0);
     v128.store(to, a1, 16);
-    if (heads > 1) {
-      to += head_bytes;
-      v128.store(to, b0);
-      v128.store(to, b1, 16);
-    }
-    if (heads > 2) {
-      to += head_bytes;
+    to += head_size;
+    v128.store(to, b0);
+    v128.store(to, b1, 16);
+    if (rows > 2) {
+      to += head_size;
       v128.store(to, c0);
       v128.store(to, c1, 16);
     }
-    if (heads > 3) {
-      to += head_bytes;
+    if (rows > 3) {
+      to += head_size;
       v128.store(to, e0);
       v128.store(to, e1, 16);
     }
+    at += 16;
   }
 }

@@ -27,15 +27,13 @@ export function set_key(key0: u32, key1: u32): void {
   }
 }
 
-/** For the counters (c0, c1, c2[lane], 0). */
-// @ts-ignore: decorator
-@inline
-export function philox4(c0: u32, c1: u32, c2: v128, out: usize): void {
+/** For the counters (c0, c1, c2 + i, 0), i: the four u32 at `lanes`. */
+export function philox4(c0: u32, c1: u32, c2: u32, lanes: usize, out: usize): void {
   const multiplier_0 = i32x4.splat(MULTIPLIER_0);
   const multiplier_1 = i32x4.splat(MULTIPLIER_1);
   let a = i32x4.splat(c0),
     b = i32x4.splat(c1),
-    c = c2,
+    c = i32x4.add(i32x4.splat(c2), v128.load(lanes)),
     d = i32x4.splat(0);
   for (let key = KEYS; key < KEYS + 320; key += 32) {
     const a_low = i64x2.extmul_low_i32x4_u(a, multiplier_0);

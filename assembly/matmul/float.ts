@@ -7,7 +7,7 @@
  *           padded with zeros to a multiple of 4. x: [k][column] f32 in groups of four columns, then single ones; for F16
  *           times 2^96, so that raw halves (see half.ts) times x stay normal numbers; 2^16 remains for the end of a block.
  * Accuracy  each product and sum rounded once; relative error about (32/2 + blocks) · 2^-24.
- * Cost      2 or 4 bytes a weight; F16 takes 5 operations per 8 weights to widen, shared by the columns.
+ * Cost      2 or 4 bytes a weight; F16 takes 5 operations per 8 weights to widen, shared by four columns.
  */
 import { half_to_f32, raw_even, raw_odd } from "../lib/half";
 import { ACCUMULATORS } from "./sums";
@@ -16,6 +16,9 @@ import { ACCUMULATORS } from "./sums";
 export const F32: i32 = 0;
 export const F16: i32 = 1;
 export const BF16: i32 = 30;
+
+/** 4 rows by 32 of a tile of F32. */
+const WIDE: usize = memory.data(512, 16);
 
 // @ts-ignore: decorator
 @inline
@@ -155,22 +158,6 @@ export function float_x4(
   x: usize,
   cols: usize,
 ): void {
-  if (format == F16) four_columns(F16, weights, stride, streams, x, cols);
-  else if (format == BF16) four_columns(BF16, weights, stride, streams, x, cols);
-  else four_columns(F32, weights, stride, streams, x, cols);
-}
-
-/** Inlined three times, with `format` a constant. */
-// @ts-ignore: decorator
-@inline
-function four_columns(
-  format: i32,
-  weights: usize,
-  stride: usize,
-  streams: usize,
-  x: usize,
-  cols: usize,
-): void {
   const pair_bytes: usize = format == F32 ? 32 : 16;
   const post_f32x4 = f32x4.splat(format == F16 ? 65536 : 1);
   let left = padded(cols);
@@ -188,11 +175,11 @@ function four_columns(
         odd1 = even0,
         odd2 = even0,
         odd3 = even0;
-      let p = tile,
+      let p = format == F32 ? tile : widen(format, tile, width),
         k = x;
       do {
-        const w_even = even(format, p),
-          w_odd = odd(format, p);
+        const w_even = v128.load(p),
+          w_odd = v128.load(p, 16);
         even0 = f32x4.add(even0, f32x4.mul(w_even, v128.load32_splat(k)));
         even1 = f32x4.add(even1, f32x4.mul(w_even, v128.load32_splat(k, 4)));
         even2 = f32x4.add(even2, f32x4.mul(w_even, v128.load32_splat(k, 8)));
@@ -201,7 +188,7 @@ function four_columns(
         odd1 = f32x4.add(odd1, f32x4.mul(w_odd, v128.load32_splat(k, 20)));
         odd2 = f32x4.add(odd2, f32x4.mul(w_odd, v128.load32_splat(k, 24)));
         odd3 = f32x4.add(odd3, f32x4.mul(w_odd, v128.load32_splat(k, 28)));
-        p += pair_bytes;
+        p += 32;
         k += 32;
       } while (k < stop);
       join(sum, even0, odd0, post_f32x4);
@@ -216,18 +203,25 @@ function four_columns(
   }
 }
 
-/** Weights of 4 rows at an even k, and at the odd k behind it. */
+/** 4 rows by `width` as they lie in a tile of F32; halves stay raw. */
 // @ts-ignore: decorator
 @inline
-function even(format: i32, pair: usize): v128 {
-  if (format == F32) return v128.load(pair);
-  return format == F16 ? raw_even(v128.load(pair)) : i32x4.shl(v128.load(pair), 16);
-}
-// @ts-ignore: decorator
-@inline
-function odd(format: i32, pair: usize): v128 {
-  if (format == F32) return v128.load(pair, 16);
-  return format == F16 ? raw_odd(v128.load(pair)) : v128.and(v128.load(pair), i32x4.splat(0xffff0000));
+function widen(format: i32, tile: usize, width: usize): usize {
+  let to = WIDE;
+  const end = to + width * 16;
+  do {
+    const w = v128.load(tile);
+    if (format == F16) {
+      v128.store(to, raw_even(w));
+      v128.store(to, raw_odd(w), 16);
+    } else {
+      v128.store(to, i32x4.shl(w, 16));
+      v128.store(to, v128.and(w, i32x4.splat(0xffff0000)), 16);
+    }
+    tile += 16;
+    to += 32;
+  } while (to < end);
+  return WIDE;
 }
 
 /** sum += (even + odd) · post */

@@ -89,8 +89,7 @@ export function law_contest(
     }
     const groups = possible_groups(best);
     for (let from: usize = 0; from < groups; from += 4) {
-      const some = v128.load(GROUPS + from * 4);
-      philox4(position, STAGE_GUMBEL, i32x4.add(some, i32x4.splat(<u32>(first >> 2))), WORDS);
+      philox4(position, STAGE_GUMBEL, <u32>(first >> 2), GROUPS + from * 4, WORDS);
       const end = min<usize>(groups, from + 4);
       for (let i = from; i < end; i++) {
         const group = <usize>load<u32>(GROUPS + i * 4);

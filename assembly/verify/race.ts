@@ -43,8 +43,7 @@ export function race(row: usize, vocab: usize, key0: u32, key1: u32, position: u
       v128.or(f32x4.gt(v128.load(at, 32), least_f32x4), f32x4.gt(v128.load(at, 48), least_f32x4)),
     );
     if (!v128.any_true(possible)) continue;
-    const items = i32x4.add(i32x4.splat(<u32>(first >> 2)), v128.load(ITEMS));
-    philox4(position, STAGE_GUMBEL, items, WORDS);
+    philox4(position, STAGE_GUMBEL, <u32>(first >> 2), ITEMS, WORDS);
     for (let i: usize = 0; i < 64; i += 16) {
       let lanes = may_win(v128.load(at + i), v128.load(WORDS + i), factor_f32x4);
       for (; lanes != 0; lanes &= lanes - 1) {

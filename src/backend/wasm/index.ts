@@ -105,7 +105,7 @@ class WasmBackend implements Backend {
     const inputs = Object.values(FORMAT_IDS).map((id) =>
       this.#kernels.input_bytes(id, cols, COLUMNS_AT_ONCE),
     );
-    this.#scratch.of(Math.max(...inputs, scoreBytes(capacity), SAMPLING_BYTES));
+    this.#scratch.of(Math.max(...inputs, scoreBytes(capacity, cols), SAMPLING_BYTES));
   }
 
   floats(length: number): WasmFloats {
@@ -277,7 +277,7 @@ class WasmBackend implements Backend {
       address(q),
       table,
       address(out),
-      this.#scratch.of(scoreBytes(capacity)),
+      this.#scratch.of(scoreBytes(capacity, headDim)),
       layer,
       position,
       columns,
@@ -348,9 +348,9 @@ class WasmBackend implements Backend {
   }
 }
 
-/** Scores of the four heads that attention works on at a time. */
-function scoreBytes(capacity: number): number {
-  return 4 * stride(capacity) * 4;
+/** Four heads that attention works on at a time, and their scores. */
+function scoreBytes(capacity: number, headDim: number): number {
+  return 16 * (stride(capacity) + headDim);
 }
 
 function address(x: Floats | Matrix): number {
