@@ -24,6 +24,7 @@ import type { CertifiedHead } from "../src/model/head/certified-head.ts";
 import { DenseHead } from "../src/model/head/dense-head.ts";
 import { ProductHead } from "../src/model/head/product-head.ts";
 import { kernelModules } from "../src/node.ts";
+import { rowsOf } from "../test/support/head-rows.ts";
 import { createRandom } from "../test/support/random.ts";
 import { printTable } from "./report.ts";
 
@@ -177,23 +178,6 @@ function share(
     if (head.argmax(state) === dense.argmax(state)) same++;
   }
   return `${((100 * same) / count).toFixed(2)} %`;
-}
-
-function rowsOf(backend: Backend, weights: Matrix): HeadRows {
-  const row = backend.floats(weights.cols);
-  return {
-    vocab: weights.rows,
-    hidden: weights.cols,
-    type: weights.type,
-    rows(first, count) {
-      const all = new Float32Array(count * weights.cols);
-      for (let i = 0; i < count; i++) {
-        backend.embed(row, weights, [first + i]);
-        all.set(backend.read(row) as Float32Array, i * weights.cols);
-      }
-      return all;
-    },
-  };
 }
 
 type Make = (rows: number, cols: number, random: ReturnType<typeof createRandom>) => Float32Array;

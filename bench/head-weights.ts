@@ -1,21 +1,9 @@
 /** Random weights of an output head as a file stores them, and the numbers they stand for. */
 import { blockSize, bytesPerRow, decodeWeights, type WeightType } from "../src/format/blocks.ts";
+import { scalesOf } from "../test/support/quantize.ts";
 import { createRandom } from "../test/support/random.ts";
 
 export type HeadType = Exclude<WeightType, "F32" | "BF16">;
-
-/** Where a block has its scale and, if any, its minimum, in f16. */
-const HALVES: Readonly<Record<Exclude<HeadType, "F16">, readonly number[]>> = {
-  Q8_0: [0],
-  Q4_0: [0],
-  Q4_1: [0, 2],
-  Q5_0: [0],
-  Q5_1: [0, 2],
-  Q4_K: [0, 2],
-  Q5_K: [0, 2],
-  Q6_K: [208],
-  IQ4_NL: [0],
-};
 
 /** f16 patterns of 2^-10 and 2^-7: scales of real files lie between. Random bits would be subnormal or NaN at times. */
 const LEAST_SCALE = 0x1400;
@@ -38,7 +26,11 @@ export function weightRows(type: HeadType, first: number, rows: number, cols: nu
     fillRandom(words, first + row);
     if (type === "F16") limitHalves(words);
     else
-      limitScales(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), blockSize(type).bytes, HALVES[type]);
+      limitScales(
+        bytes.subarray(row * rowBytes, (row + 1) * rowBytes),
+        blockSize(type).bytes,
+        scalesOf(type),
+      );
   }
   return bytes;
 }

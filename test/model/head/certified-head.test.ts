@@ -9,8 +9,9 @@ import { screenBound } from "../../../src/model/head/certified-bound.ts";
 import { CERTIFIED_TYPES, certifiedFormat } from "../../../src/model/head/certified-format.ts";
 import type { CertifiedHead } from "../../../src/model/head/certified-head.ts";
 import { DenseHead } from "../../../src/model/head/dense-head.ts";
+import { rowsOf } from "../../support/head-rows.ts";
 import { createRandom, type Random } from "../../support/random.ts";
-import { buildTensors, certify, matrixOf, realStates, rowsOf, wasmBackend } from "./heads.ts";
+import { buildTensors, certify, matrixOf, realStates, wasmBackend } from "./heads.ts";
 
 const TEMPERATURES = [0, 1e-100, 1e-30, 0.004, 0.02, 0.3, 1, 1.7, 100];
 

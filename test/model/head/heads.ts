@@ -4,12 +4,13 @@ import type { Backend, Matrix } from "../../../src/backend/backend.ts";
 import { createWasmBackend } from "../../../src/backend/wasm/index.ts";
 import { certifiedMethod } from "../../../src/compress/certified.ts";
 import { openTensors } from "../../../src/compress/evaluate.ts";
-import type { CompressMethod, HeadRows } from "../../../src/compress/method.ts";
+import type { CompressMethod } from "../../../src/compress/method.ts";
 import { openModel } from "../../../src/compress/opened.ts";
 import { calibrationOf, gatherFromModel } from "../../../src/compress/states.ts";
 import type { WeightType } from "../../../src/format/blocks.ts";
 import type { CertifiedHead } from "../../../src/model/head/certified-head.ts";
 import type { HeadTensor } from "../../../src/model/head/stored-head.ts";
+import { rowsOf } from "../../support/head-rows.ts";
 import { quantize } from "../../support/quantize.ts";
 
 export function wasmBackend(): Backend {
@@ -21,24 +22,6 @@ export function matrixOf(backend: Backend, type: WeightType, values: Float32Arra
   const writer = backend.matrix(type, values.length / cols, cols);
   writer.write(quantize(type, values));
   return writer.finish();
-}
-
-/** Rows as the matrix has them, rounded to its type. */
-export function rowsOf(backend: Backend, weights: Matrix): HeadRows {
-  const row = backend.floats(weights.cols);
-  return {
-    vocab: weights.rows,
-    hidden: weights.cols,
-    type: weights.type,
-    rows(first, count) {
-      const all = new Float32Array(count * weights.cols);
-      for (let i = 0; i < count; i++) {
-        backend.embed(row, weights, [first + i]);
-        all.set(backend.read(row) as Float32Array, i * weights.cols);
-      }
-      return all;
-    },
-  };
 }
 
 /** @param states (count, D) to calibrate with. */
