@@ -25,7 +25,8 @@ export { gather_tiles, list_above, list_racers, raise } from "./head/rescore";
 
 export { rms_norm } from "./layer/norm";
 export { rope } from "./layer/rope";
-export { attention, copy_kv, store_kv } from "./layer/attention";
+export { attention } from "./layer/attention";
+export { copy_kv, store_kv } from "./layer/kv";
 export { add, geglu, scale, swiglu } from "./layer/activation";
 
 export { argmax, log_sum_exp, softmax } from "./sample/row";

@@ -1,4 +1,4 @@
-/** kv: keys and values in linear memory, in the pages of assembly/layer/attention.ts, and the tables the kernels find them by. */
+/** kv: keys and values in linear memory, in the pages of assembly/layer/kv.ts, and the tables the kernels find them by. */
 import type { KvCache, KvShape } from "../backend.ts";
 import { KV_PAGE, KvPages, type PageStore, pageCount } from "../kv-pages.ts";
 import type { Arena } from "./arena.ts";
@@ -95,7 +95,7 @@ class PagePool implements PageStore<number> {
   }
 }
 
-/** The layout of layer/attention.ts. */
+/** The layout of assembly/layer/kv.ts. */
 function pageBytes({ layers, kvHeads, headDim }: KvShape): number {
   return KV_PAGE * layers * kvHeads * (headDim * 4 + 8);
 }
