@@ -137,7 +137,18 @@ function nonEmpty(expr: Expr): Expr {
       return alt(...expr.parts.map(nonEmpty));
     case "repeat":
       return repeat(nonEmpty(expr.part), 1, expr.max);
+    case "graph":
+      return { kind: "graph", graph: begun(expr.graph) };
     default:
       throw new TypeError(`A ${expr.kind} that may be empty cannot be repeated`);
   }
+}
+
+/** With a beginning of its own, at which nothing ends. */
+function begun({ states, edges, finals }: Graph): Graph {
+  const behind = edges.map(([from, low, high, to]) => [from + 1, low, high, to + 1] as const);
+  const first = edges
+    .filter(([from]) => from === 0)
+    .map(([, low, high, to]) => [0, low, high, to + 1] as const);
+  return { states: states + 1, edges: [...first, ...behind], finals: finals.map((state) => state + 1) };
 }

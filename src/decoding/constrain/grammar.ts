@@ -6,13 +6,14 @@
 import { expectInteger } from "../../errors.ts";
 import type { Constraint } from "../constraint.ts";
 import { utf8 } from "./characters.ts";
-import { alt, type Expr, oneOf, seq } from "./expr.ts";
+import { alt, type Expr, oneOf, repeat, seq } from "./expr.ts";
 import { Machine, type Place } from "./machine.ts";
 import { Masks } from "./masks.ts";
 import { buildProgram, type Program } from "./program.ts";
 import { readRegex } from "./regex.ts";
 import { compileSchema } from "./schema.ts";
-import { type SpelledVocabulary, TokenTrie } from "./token-trie.ts";
+import { textWithout } from "./text-without.ts";
+import { type SpelledVocabulary, type TokenTries, tokenTries } from "./token-trie.ts";
 
 /** What a text must be. `name` is what it is called in errors, by default its field. */
 export type GrammarSpec =
@@ -22,8 +23,12 @@ export type GrammarSpec =
   | { readonly regex: string; readonly name?: string }
   /** One of these texts. */
   | { readonly choice: readonly string[] }
+  /** Any text in which this one does not occur. */
+  | { readonly textWithout: string; readonly name?: string }
   /** One behind the other. */
   | { readonly sequence: readonly GrammarSpec[] }
+  /** One behind the other, all alike: `min` (0) to `max` (any number) of them. */
+  | { readonly repeat: GrammarSpec; readonly min?: number; readonly max?: number }
   /** Any of them. */
   | { readonly anyOf: readonly GrammarSpec[] };
 
@@ -39,10 +44,11 @@ export interface Grammar {
   open(): Constraint;
 }
 
+const MOST_REPEATED = 4096;
 /** Grammars that are kept per tokenizer. */
 const MOST_KEPT = 8;
 
-const tries = new WeakMap<SpelledVocabulary, TokenTrie>();
+const tries = new WeakMap<SpelledVocabulary, TokenTries>();
 const kept = new WeakMap<SpelledVocabulary, Map<string, Grammar>>();
 
 /**
@@ -87,7 +93,7 @@ export function compileGrammar(spec: GrammarSpec, target: GrammarTarget): Gramma
 function nameOf(spec: GrammarSpec): string {
   if ("name" in spec && spec.name !== undefined) return spec.name;
   const parts: readonly GrammarSpec[] =
-    "sequence" in spec ? spec.sequence : "anyOf" in spec ? spec.anyOf : [];
+    "sequence" in spec ? spec.sequence : "anyOf" in spec ? spec.anyOf : "repeat" in spec ? [spec.repeat] : [];
   return parts.length > 0 ? nameOf(parts[0]) : Object.keys(spec)[0];
 }
 
@@ -95,17 +101,32 @@ function readSpec(spec: GrammarSpec): Expr {
   if ("jsonSchema" in spec) return compileSchema(spec.jsonSchema, nameOf(spec));
   if ("regex" in spec) return readRegex(spec.regex, { write: utf8, isSearch: false, name: nameOf(spec) });
   if ("choice" in spec) return oneOf(spec.choice);
+  if ("textWithout" in spec) return textWithout(spec.textWithout, nameOf(spec));
+  if ("repeat" in spec) return repeated(spec);
   if ("sequence" in spec) return seq(...spec.sequence.map(readSpec));
   return alt(...spec.anyOf.map(readSpec));
 }
 
-function trieOf(tokenizer: SpelledVocabulary): TokenTrie {
-  let trie = tries.get(tokenizer);
-  if (trie === undefined) {
-    trie = new TokenTrie(tokenizer);
-    tries.set(tokenizer, trie);
+function repeated({
+  repeat: spec,
+  min = 0,
+  max = Infinity,
+}: Extract<GrammarSpec, { repeat: unknown }>): Expr {
+  const least = expectInteger("min", min, 0, MOST_REPEATED);
+  return repeat(
+    readSpec(spec),
+    least,
+    max === Infinity ? max : expectInteger("max", max, least, MOST_REPEATED),
+  );
+}
+
+function triesOf(tokenizer: SpelledVocabulary): TokenTries {
+  let made = tries.get(tokenizer);
+  if (made === undefined) {
+    made = tokenTries(tokenizer);
+    tries.set(tokenizer, made);
   }
-  return trie;
+  return made;
 }
 
 class CompiledGrammar implements Grammar {
@@ -115,11 +136,12 @@ class CompiledGrammar implements Grammar {
   readonly #masks: Masks;
 
   constructor(program: Program, tokenizer: SpelledVocabulary, vocab: number) {
-    const trie = trieOf(tokenizer);
+    const vocabulary = triesOf(tokenizer);
+    const { short, long } = vocabulary;
     this.#vocab = vocab;
     this.#tokenizer = tokenizer;
-    this.#machine = new Machine(program, trie.longestToken);
-    this.#masks = new Masks(this.#machine, trie, vocab, [...tokenizer.endTokens]);
+    this.#machine = new Machine(program, Math.max(short.longestToken, long.longestToken), short.longestToken);
+    this.#masks = new Masks(this.#machine, vocabulary, vocab, [...tokenizer.endTokens]);
     // What is too much to follow is found before anything is decoded.
     this.#masks.of(this.#machine.start);
   }

@@ -1,6 +1,7 @@
 /** Numbers within bounds, as JSON writes them: decimal digits compared one by one, exactly. */
 import { alt, bytes, type Expr, literal, NEVER, repeat, seq } from "./expr.ts";
-import { INTEGER, MOST_DIGITS, NUMBER } from "./json-text.ts";
+import { decimalOf, tenTo } from "./json-multiples.ts";
+import { INTEGER, MOST_DIGITS } from "./json-text.ts";
 
 export interface Bounds {
   /** Default: none. */
@@ -10,34 +11,33 @@ export interface Bounds {
   readonly isMaxExcluded?: boolean;
 }
 
-/** Digits behind the point of a number with bounds. */
-export const MOST_DECIMALS = 6;
+/** Least and most digits behind the point of a number with bounds: two more than they have themselves. */
+const DECIMALS = [6, MOST_DIGITS];
 const LARGEST = tenTo(MOST_DIGITS) - 1n;
 
+/** Any integers. */
 export function integersWithin(bounds: Bounds): Expr {
-  const [low, high] = scaled(bounds, 0);
+  const [low, high] = rangeOf(bounds, 0);
   if (low === -LARGEST && high === LARGEST) return INTEGER;
-  return between(low, high, 0);
+  return digitsWithin(bounds, 0);
 }
 
-/** @param decimals Most digits behind the point; undefined: as many as there may be. */
-export function numbersWithin(bounds: Bounds, decimals?: number): Expr {
-  if (bounds.min === undefined && bounds.max === undefined && decimals === undefined) return NUMBER;
-  const scales = Array.from({ length: (decimals ?? MOST_DECIMALS) + 1 }, (_, scale) => scale);
-  return alt(...scales.map((scale) => between(...scaled(bounds, scale), scale)));
+/** Digits behind the point that are enough for numbers within bounds. */
+export function decimalsWithin({ min = 0, max = 0 }: Bounds): number {
+  const most = Math.max(decimalOf(min).decimals, decimalOf(max).decimals) + 2;
+  return Math.min(Math.max(most, DECIMALS[0]), DECIMALS[1]);
 }
 
-/** The integers of the bounds that are multiples; null if there are more than `most`. */
-export function multiplesWithin(bounds: Bounds, factor: number, most: number): number[] | null {
-  const [low, high] = scaled(bounds, 0).map(Number);
-  const first = Math.ceil(low / factor);
-  const last = Math.floor(high / factor);
-  if (last - first >= most) return null;
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * factor || 0);
+/** Numbers with exactly so many digits behind the point. */
+export function digitsWithin(bounds: Bounds, decimals: number): Expr {
+  return between(...rangeOf(bounds, decimals), decimals);
 }
 
 /** The least and the largest integer that, divided by 10^scale, is within the bounds. */
-function scaled({ min, max, isMinExcluded, isMaxExcluded }: Bounds, scale: number): [bigint, bigint] {
+export function rangeOf(
+  { min, max, isMinExcluded, isMaxExcluded }: Bounds,
+  scale: number,
+): [low: bigint, high: bigint] {
   let low = -LARGEST;
   let high = LARGEST;
   if (min !== undefined) {
@@ -55,13 +55,9 @@ function scaled({ min, max, isMinExcluded, isMaxExcluded }: Bounds, scale: numbe
 
 /** value · 10^scale, rounded down. */
 function scaledNumber(value: number, scale: number): { floor: bigint; isExact: boolean } {
-  const [, sign, whole, fraction = "", exponent = "0"] = /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(
-    String(value),
-  )!;
-  const digits = BigInt(sign + whole + fraction);
-  const power = Number(exponent) - fraction.length + scale;
-  if (power >= 0) return { floor: digits * tenTo(power), isExact: true };
-  const divisor = tenTo(-power);
+  const { digits, decimals } = decimalOf(value);
+  if (scale >= decimals) return { floor: digits * tenTo(scale - decimals), isExact: true };
+  const divisor = tenTo(decimals - scale);
   const rest = ((digits % divisor) + divisor) % divisor;
   return { floor: (digits - rest) / divisor, isExact: rest === 0n };
 }
@@ -111,8 +107,4 @@ function anyDigits(count: number, point: number): Expr {
   const digit = bytes(48, 57);
   if (point < 0 || point >= count) return repeat(digit, count, count);
   return seq(repeat(digit, point, point), literal("."), repeat(digit, count - point, count - point));
-}
-
-function tenTo(power: number): bigint {
-  return BigInt(`1${"0".repeat(power)}`);
 }

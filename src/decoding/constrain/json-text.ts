@@ -5,10 +5,19 @@ import { alt, bytes, call, type Expr, literal, maybe, type Rule, repeat, seq } f
 const HEX = bytes(48, 57, 65, 70, 97, 102);
 const DIGIT = bytes(48, 57);
 
-/** Nothing, a space, or a new line with what it is indented by: never blanks without end. */
+/** Spaces and tabs behind the end of a line. */
+export const MOST_INDENT = 20;
+
+/**
+ * Nothing, a space, or the end of a line with what the next is indented by: a model cannot write blanks for ever, as no
+ * two of these stand beside each other.
+ */
 export const BLANKS: Expr = call({
-  expr: alt(seq(), literal(" "), seq(bytes(10, 10), repeat(bytes(9, 9, 32, 32), 0, 20))),
+  expr: alt(seq(), literal(" "), seq(bytes(10, 10), repeat(bytes(9, 9, 32, 32), 0, MOST_INDENT))),
 });
+
+/** Before all: there is nothing to indent yet. */
+export const FIRST_BLANK: Expr = maybe(bytes(10, 10, 32, 32));
 
 /** A character of a string, in any way that JSON knows, but that one escape is one character: no half ones. */
 export const CHARACTER: Expr = alt(
@@ -46,8 +55,8 @@ export const NUMBER: Expr = seq(
   maybe(seq(literal("."), repeat(DIGIT, 1, MOST_DIGITS))),
   maybe(seq(bytes(69, 69, 101, 101), maybe(bytes(43, 43, 45, 45)), repeat(DIGIT, 1, 2))),
 );
-export const BOOLEAN: Expr = alt(literal("true"), literal("false"));
-export const NULL: Expr = literal("null");
+const BOOLEAN: Expr = alt(literal("true"), literal("false"));
+const NULL: Expr = literal("null");
 
 const stringRule: Rule = { expr: quoted(repeat(CHARACTER, 0, Infinity)) };
 export const STRING: Expr = call(stringRule);
@@ -55,15 +64,15 @@ export const STRING: Expr = call(stringRule);
 export const COMMA: Expr = seq(BLANKS, literal(","), BLANKS);
 export const COLON: Expr = seq(literal(":"), BLANKS);
 
-/** `open` … `close` with blanks inside. */
+/** `open` … `close` with blanks inside. What it encloses brings the blanks behind it, if it is more than nothing. */
 export function enclosed(open: string, content: Expr, close: string): Expr {
-  return seq(literal(open), BLANKS, content, BLANKS, literal(close));
+  return seq(literal(open), BLANKS, content, literal(close));
 }
 
-/** None or more, with commas between. */
+/** None or more to be enclosed, with commas between. */
 export function list(item: Expr, min = 0, max = Infinity): Expr {
   if (max === 0) return seq();
-  const some = seq(item, repeat(seq(COMMA, item), Math.max(0, min - 1), max - 1));
+  const some = seq(item, repeat(seq(COMMA, item), Math.max(0, min - 1), max - 1), BLANKS);
   return min === 0 ? maybe(some) : some;
 }
 

@@ -14,17 +14,25 @@ export class Stack {
   readonly state: number;
   /** Of a loop: times that its part was begun. */
   readonly count: number;
-  /** Stacks of one kind allow the same next token. */
+  /** Stacks of one kind allow the same next token, and those of one `nearKind` the same short one. */
   readonly kind: number;
+  readonly nearKind: number;
   readonly children = new Map<number, Stack>();
   resumed: Place | undefined;
 
-  constructor(id: number, parent: Stack | null, state: number, count: number, kind: number) {
+  constructor(
+    id: number,
+    parent: Stack | null,
+    state: number,
+    count: number,
+    { kind, nearKind }: Pick<Stack, "kind" | "nearKind">,
+  ) {
     this.id = id;
     this.parent = parent;
     this.state = state;
     this.count = count;
     this.kind = kind;
+    this.nearKind = nearKind;
   }
 }
 
@@ -49,21 +57,24 @@ const COUNTS = 2 ** 16;
 
 export class Machine {
   readonly program: Program;
-  readonly bottom = new Stack(0, null, -1, 0, 0);
+  readonly bottom = new Stack(0, null, -1, 0, { kind: 0, nearKind: 0 });
   readonly start: Place;
   /** Configurations that had to be worked out. */
   worked = 0;
+  /** In bytes: how far ahead masks look. */
   readonly #longestToken: number;
+  readonly #shortToken: number;
   readonly #places = new Map<string, Place>();
   readonly #stacks: Stack[] = [];
   readonly #kinds = new Map<string, number>();
   #made = 1;
   #kept = 0;
 
-  /** @param longestToken In bytes: how far ahead a mask looks. */
-  constructor(program: Program, longestToken: number) {
+  /** @param longestToken In bytes: how far ahead a mask looks. @param shortToken How long short tokens are at most. */
+  constructor(program: Program, longestToken: number, shortToken: number) {
     this.program = program;
     this.#longestToken = longestToken;
+    this.#shortToken = shortToken;
     this.start = this.#reach([{ state: program.start, stack: this.bottom }])!;
   }
 
@@ -82,9 +93,26 @@ export class Machine {
     return place;
   }
 
-  /** The place of one state alone, as if nothing were to come back to. */
-  alone(state: number): Place {
-    return this.#intern([{ state, stack: this.bottom }], false);
+  /** The place of one configuration in its rule, as if nothing were to come back to behind that. */
+  alone({ state, stack }: Configuration): Place {
+    return this.#intern([{ state, stack: this.within(stack) }], false);
+  }
+
+  /** The loops that a configuration is in, within its rule. */
+  within(stack: Stack): Stack {
+    if (!this.#isLoop(stack)) return this.bottom;
+    return this.#push(this.within(stack.parent!), stack.state, stack.count);
+  }
+
+  /** Where its rule was called; the bottom if it was not. */
+  caller(stack: Stack): Stack {
+    let at = stack;
+    while (this.#isLoop(at)) at = at.parent!;
+    return at;
+  }
+
+  #isLoop({ parent, state }: Stack): boolean {
+    return parent !== null && this.program.states[state].loop !== undefined;
   }
 
   /** Where it goes on once what stands on `stack` has ended. */
@@ -155,8 +183,9 @@ export class Machine {
     const key = state * COUNTS + count;
     let stack = parent.children.get(key);
     if (stack === undefined) {
-      const kind = this.#kindOf(parent, state, count);
-      stack = new Stack(this.#made++, parent, state, count, kind);
+      const kind = this.#kindOf(parent.kind, state, count, this.#longestToken);
+      const nearKind = this.#kindOf(parent.nearKind, state, count, this.#shortToken);
+      stack = new Stack(this.#made++, parent, state, count, { kind, nearKind });
       parent.children.set(key, stack);
       this.#stacks.push(stack);
       this.#kept++;
@@ -177,10 +206,10 @@ export class Machine {
   }
 
   /** Of a count a token can only tell how far it is from its limits, if it reaches them. */
-  #kindOf(parent: Stack, state: number, count: number): number {
+  #kindOf(parent: number, state: number, count: number, reach: number): number {
     const { min, max } = this.program.states[state].loop ?? { min: 0, max: 0 };
-    const near = (distance: number) => Math.min(Math.max(0, distance), this.#longestToken + 1);
-    const key = `${parent.kind} ${state} ${near(min - count)} ${near(max - count)}`;
+    const near = (distance: number) => Math.min(Math.max(0, distance), reach + 1);
+    const key = `${reach} ${parent} ${state} ${near(min - count)} ${near(max - count)}`;
     let kind = this.#kinds.get(key);
     if (kind === undefined) {
       kind = this.#kinds.size + 1;

@@ -3,10 +3,12 @@
  *
  * A token that ends inside the innermost rule can be told without what stands around it: that part of the mask is made
  * once per state (inside of a string it is nearly the whole vocabulary). Only what leaves the rule is looked at with its
- * surroundings. Source of the idea: Dong et al. 2024, "XGrammar", arXiv:2411.15100, context-independent tokens.
+ * surroundings. But for a few long tokens, a count only matters near its limits: far from them, masks are the same.
+ *
+ * Source of the idea: Dong et al. 2024, "XGrammar", arXiv:2411.15100, context-independent tokens.
  */
 import type { Configuration, Machine, Place } from "./machine.ts";
-import type { TokenTrie } from "./token-trie.ts";
+import type { TokenTries } from "./token-trie.ts";
 
 export interface Mask {
   readonly words: Uint32Array;
@@ -29,19 +31,22 @@ const FEW = 16;
 
 export class Masks {
   readonly #machine: Machine;
-  readonly #trie: TokenTrie;
+  readonly #vocabulary: TokenTries;
   readonly #vocab: number;
   readonly #endTokens: readonly number[];
   readonly #masks: Kept<string, Mask>;
-  readonly #inner: Kept<number, InnerMask>;
+  /** Of short tokens: of configurations, and of these in their rule alone. */
+  readonly #near: Kept<string, Uint32Array>;
+  readonly #inner: Kept<string, InnerMask>;
 
-  constructor(machine: Machine, trie: TokenTrie, vocab: number, endTokens: readonly number[]) {
+  constructor(machine: Machine, vocabulary: TokenTries, vocab: number, endTokens: readonly number[]) {
     this.#machine = machine;
-    this.#trie = trie;
+    this.#vocabulary = vocabulary;
     this.#vocab = vocab;
     this.#endTokens = endTokens;
     const most = Math.max(8, Math.floor(MOST_BYTES / this.#empty().byteLength));
     this.#masks = new Kept(most);
+    this.#near = new Kept(most);
     this.#inner = new Kept(most);
   }
 
@@ -50,37 +55,45 @@ export class Masks {
     const { configurations, isEnd } = place;
     const key = `${isEnd}${configurations.map(({ state, stack }) => ` ${state}.${stack.kind}`).join("")}`;
     return this.#masks.get(key, () => {
+      const { short, long } = this.#vocabulary;
+      const machine = this.#machine;
       const words = this.#empty();
-      const before = this.#machine.worked;
-      if (configurations.length > FEW)
-        this.#trie.mark(this.#machine, -1, place, words, () => this.#expectLittle(before));
-      else for (const configuration of configurations) this.#add(configuration, words, before);
-      this.#expectLittle(before);
+      const most = machine.worked + MOST_WORK;
+      if (configurations.length > FEW) short.mark(machine, -1, place, words, () => this.#expectLittle(most));
+      else for (const configuration of configurations) join(words, this.#nearMask(configuration, most));
+      long.mark(machine, -1, place, words, () => this.#expectLittle(most));
+      this.#expectLittle(most);
       if (isEnd) for (const token of this.#endTokens) words[token >>> 5] |= 1 << (token & 31);
       return { words, only: onlyBit(words) };
     });
   }
 
-  #add({ state, stack }: Configuration, words: Uint32Array, before: number): void {
+  #nearMask(configuration: Configuration, most: number): Uint32Array {
     const machine = this.#machine;
-    const inner = this.#inner.get(state, () => {
-      const mask = this.#empty();
-      const leaves: number[] = [];
-      this.#trie.mark(machine, -1, machine.alone(state), mask, (node) => leaves.push(node));
-      return { words: mask, leaves };
+    const { short } = this.#vocabulary;
+    const { state, stack } = configuration;
+    return this.#near.get(`${state}.${stack.nearKind}`, () => {
+      const inner = this.#inner.get(`${state}.${machine.within(stack).nearKind}`, () => {
+        const words = this.#empty();
+        const leaves: number[] = [];
+        short.mark(machine, -1, machine.alone(configuration), words, (node) => leaves.push(node));
+        return { words, leaves };
+      });
+      this.#expectLittle(most);
+      const caller = machine.caller(stack);
+      const outside = caller.parent === null ? null : machine.resume(caller);
+      if (outside === null) return inner.words;
+      const words = inner.words.slice();
+      for (const node of inner.leaves) {
+        short.mark(machine, node, outside, words);
+        this.#expectLittle(most);
+      }
+      return words;
     });
-    for (let i = 0; i < words.length; i++) words[i] |= inner.words[i];
-    this.#expectLittle(before);
-    const outside = stack.parent === null ? null : machine.resume(stack);
-    if (outside === null) return;
-    for (const node of inner.leaves) {
-      this.#trie.mark(machine, node, outside, words);
-      this.#expectLittle(before);
-    }
   }
 
-  #expectLittle(before: number): void {
-    if (this.#machine.worked - before > MOST_WORK) {
+  #expectLittle(most: number): void {
+    if (this.#machine.worked > most) {
       throw new RangeError("Cannot constrain the text: what it may be is too large to follow");
     }
   }
@@ -88,6 +101,10 @@ export class Masks {
   #empty(): Uint32Array {
     return new Uint32Array(Math.ceil(this.#vocab / 32));
   }
+}
+
+function join(words: Uint32Array, more: Uint32Array): void {
+  for (let i = 0; i < words.length; i++) words[i] |= more[i];
 }
 
 /** What was made last, up to a number of them. */

@@ -27,6 +27,17 @@ export function without(a: Expr, b: Expr, name: string, spend: (work: number) =>
   return product(a, b, name, (one, other) => one?.isEnd === true && other?.isEnd !== true, false, spend);
 }
 
+/** Tells whether a text is one of an expression's. @throws {RangeError} If it is too large. */
+export function matcherOf(expr: Expr, name: string): (text: string) => boolean {
+  if (expr === NEVER) return () => false;
+  const machine = machineOf(expr, name);
+  return (text) => {
+    let place: Place | null = machine.start;
+    for (const byte of new TextEncoder().encode(text)) place = place && machine.step(place, byte);
+    return place?.isEnd === true;
+  };
+}
+
 function product(
   a: Expr,
   b: Expr,
@@ -57,6 +68,7 @@ function product(
     return id;
   };
   idOf(left.start, right.start);
+  const ranges = commonRanges(left, right);
   const edges: [number, number, number, number][] = [];
   const finals: number[] = [];
   for (let id = 0, worked = 0; id < pairs.length; id++) {
@@ -65,14 +77,14 @@ function product(
     const [one, other] = pairs[id];
     if (isEnd(one, other)) finals.push(id);
     let last: [number, number, number, number] | undefined;
-    for (let byte = 0; byte < 256; byte++) {
-      const next = left.step(one, byte);
-      const beside = other && right.step(other, byte);
+    for (const [low, high] of ranges) {
+      const next = left.step(one, low);
+      const beside = other && right.step(other, low);
       if (next === null || (needsBoth && beside === null)) continue;
       const to = idOf(next, beside);
-      if (last !== undefined && last[3] === to && last[2] === byte - 1) last[2] = byte;
+      if (last !== undefined && last[3] === to && last[2] === low - 1) last[2] = high;
       else {
-        last = [id, byte, byte, to];
+        last = [id, low, high, to];
         edges.push(last);
       }
     }
@@ -81,7 +93,18 @@ function product(
   return finals.length === 0 ? NEVER : { kind: "graph", graph };
 }
 
+/** Bytes, first and last of each range, that neither machine tells apart. */
+function commonRanges(left: Machine, right: Machine): [number, number][] {
+  const ranges: [number, number][] = [[0, 0]];
+  const isLike = (byte: number, { program: { classes } }: Machine) => classes[byte] === classes[byte - 1];
+  for (let byte = 1; byte < 256; byte++) {
+    if (isLike(byte, left) && isLike(byte, right)) ranges[ranges.length - 1][1] = byte;
+    else ranges.push([byte, byte]);
+  }
+  return ranges;
+}
+
 function machineOf(expr: Expr, name: string): Machine {
   const rule: Rule = { expr };
-  return new Machine(buildProgram(rule, name), 0);
+  return new Machine(buildProgram(rule, name), 0, 0);
 }

@@ -1,34 +1,76 @@
-import { call, EMPTY, type Expr, maybe, NEVER, type Rule, repeat, seq } from "./expr.ts";
-import { ANY_ARRAY, COMMA, enclosed, list } from "./json-text.ts";
-import { arrayOf, countOf, type Located, type SchemaContext, unsupported } from "./schema-context.ts";
+import { alt, call, type Expr, maybe, NEVER, type Rule, repeat, seq } from "./expr.ts";
+import { ANY_ARRAY, BLANKS, COMMA, enclosed, list } from "./json-text.ts";
+import { arrayWith } from "./schema-contains.ts";
+import {
+  arrayOf,
+  type Branch,
+  type Found,
+  type Located,
+  leastOf,
+  mostOf,
+  type SchemaContext,
+} from "./schema-context.ts";
+import { arrayWithoutTwins } from "./schema-unique.ts";
+
+/** What is asked of the items of an array. */
+export interface Items {
+  readonly min: number;
+  readonly max: number;
+  /** Items that are asked for by their place. */
+  readonly own: number;
+  /** What an item must be valid under; null: there must be none. */
+  at(index: number): Found[] | null;
+}
 
 /** An array: items of their own first, then those that are alike. */
-export function arrayExpr(place: Located, context: SchemaContext): Expr {
-  const { schema, path } = place;
-  const min = countOf(place, "minItems", 0);
-  const max = countOf(place, "maxItems", Infinity);
+export function arrayExpr({ parts }: Branch, context: SchemaContext): Expr {
+  const items = itemsOf(parts);
+  const { min, own, at } = items;
+  let { max } = items;
+  for (let i = 0; i <= Math.min(own, max); i++) if (at(i) === null) max = i;
   if (max < min) return NEVER;
-  if (schema.uniqueItems === true && max > 1) unsupported(`${path}.uniqueItems`);
-  // Draft 7 calls them so.
-  const isTuple = Array.isArray(schema.items);
-  const prefixName = isTuple ? "items" : "prefixItems";
-  const restName = isTuple ? "additionalItems" : "items";
-  const prefix = (arrayOf(place, prefixName) ?? []).slice(0, max);
-  const rest = schema[restName];
-  if (prefix.length === 0 && rest === undefined && min === 0 && max === Infinity) return ANY_ARRAY;
-  // What is not said may be anything, and is left out behind items of their own unless there must be more.
-  const hasRest = rest !== undefined ? rest !== false : prefix.length === 0 || min > prefix.length;
-  const item = hasRest ? context.value(rest ?? true, `${path}.${restName}`) : NEVER;
-  const left = Math.max(0, min - prefix.length);
-  if (prefix.length === 0)
-    return enclosed("[", hasRest ? list(item, left, max) : left > 0 ? NEVER : EMPTY, "]");
+  const contains = parts.filter(({ schema }) => schema.contains !== undefined);
+  const unique = parts.find(({ schema }) => schema.uniqueItems === true);
+  if (unique !== undefined && max > 1)
+    return arrayWithoutTwins({ ...items, max }, contains, unique.path, context);
+  if (contains.length > 0) return arrayWith({ ...items, max }, contains, context);
+  const rest = max > own ? at(own)! : [];
+  if (own === 0 && rest.length === 0 && min === 0 && max === Infinity) return ANY_ARRAY;
+  const item = context.value(rest);
+  if (own === 0) return enclosed("[", item === NEVER && min > 0 ? NEVER : list(item, min, max), "]");
 
-  let tail = hasRest ? repeat(seq(COMMA, item), left, max - prefix.length) : left > 0 ? NEVER : EMPTY;
-  for (let i = prefix.length - 1; i >= 0; i--) {
-    const own = context.value(prefix[i], `${path}.${prefixName}[${i}]`);
+  const left = Math.max(0, min - own);
+  let tail = max > own ? seq(repeat(seq(COMMA, item), left, max - own), BLANKS) : BLANKS;
+  for (let i = Math.min(own, max) - 1; i >= 0; i--) {
     const behind: Rule = { expr: tail };
-    const here = seq(...(i > 0 ? [COMMA] : []), own, call(behind));
-    tail = i < min ? here : maybe(here);
+    const here = seq(...(i > 0 ? [COMMA] : []), context.value(at(i)!), call(behind));
+    tail = i < min ? here : i > 0 ? alt(here, BLANKS) : maybe(here);
   }
   return enclosed("[", tail, "]");
+}
+
+/** Of all parts together. What is not said may be anything, and is left out behind items of their own unless there must be more. */
+function itemsOf(parts: readonly Located[]): Items {
+  const min = leastOf(parts, "minItems");
+  const max = mostOf(parts, "maxItems");
+  const groups = parts.map((part) => {
+    // Draft 7 calls them so.
+    const isTuple = Array.isArray(part.schema.items);
+    const [ownName, restName] = isTuple ? ["items", "additionalItems"] : ["prefixItems", "items"];
+    const own = (arrayOf(part, ownName) ?? []).map((schema, i) => ({
+      schema,
+      path: `${part.path}.${ownName}[${i}]`,
+    }));
+    const rest = part.schema[restName];
+    return { own, rest: rest === undefined ? [] : [{ schema: rest, path: `${part.path}.${restName}` }] };
+  });
+  const own = Math.max(0, ...groups.map((group) => group.own.length));
+  const hasMore = min > own || parts.some(({ schema }) => schema.contains !== undefined);
+  const isSaid = own === 0 || hasMore || groups.some(({ rest }) => rest.length > 0);
+  const at = (index: number) => {
+    if (index >= own && !isSaid) return null;
+    const found = groups.flatMap((group) => group.own[index] ?? group.rest);
+    return found.some(({ schema }) => schema === false) ? null : found;
+  };
+  return { min, max, own, at };
 }

@@ -1,6 +1,5 @@
 /** Whether no value is valid under two schemas, as far as it is easy to see: what `oneOf` needs to be an `anyOf`. */
-import { isObject } from "./schema-context.ts";
-import { type SchemaObject, same } from "./schema-merge.ts";
+import { isObject, keyOf, type SchemaObject } from "./schema-keywords.ts";
 
 /** @param resolve What a schema refers to, or the schema itself. */
 export function areDisjoint(a: unknown, b: unknown, resolve: (schema: unknown) => unknown): boolean {
@@ -16,12 +15,24 @@ export function areDisjoint(a: unknown, b: unknown, resolve: (schema: unknown) =
     return true;
   }
   const [values, more] = [valuesOf(one), valuesOf(other)];
-  if (values !== null && more !== null && !values.some((value) => more.some((also) => same(value, also)))) {
+  if (
+    values !== null &&
+    more !== null &&
+    !values.some((value) => more.some((also) => keyOf(value) === keyOf(also)))
+  ) {
     return true;
   }
   return types?.length === 1 && types[0] === "object" && others?.length === 1 && others[0] === "object"
-    ? differInProperty(one, other, resolve)
+    ? differInProperty(one, other, resolve) || isWithout(one, other) || isWithout(other, one)
     : false;
+}
+
+/** Whether one cannot have a property that the other must have. */
+function isWithout(one: SchemaObject, other: SchemaObject): boolean {
+  if (!Array.isArray(other.required)) return false;
+  const own = isObject(one.properties) ? one.properties : {};
+  const isClosed = one.additionalProperties === false && one.patternProperties === undefined;
+  return other.required.some((name) => (Object.hasOwn(own, name) ? own[name] === false : isClosed));
 }
 
 /** A property that both must have tells them apart. */

@@ -6,39 +6,28 @@
  */
 import { quoted } from "../../format/quote.ts";
 import { alt, call, type Expr, NEVER, oneOf, type Rule } from "./expr.ts";
-import { ANY, BLANKS, BOOLEAN, NULL } from "./json-text.ts";
+import { ANY, FIRST_BLANK } from "./json-text.ts";
 import { arrayExpr } from "./schema-array.ts";
-import { arrayOf, isObject, type Located, type SchemaContext, unsupported } from "./schema-context.ts";
+import { branchesOf } from "./schema-branches.ts";
+import {
+  type Branch,
+  type Found,
+  type Located,
+  type SchemaContext,
+  schemasOf,
+  unsupported,
+} from "./schema-context.ts";
 import { areDisjoint } from "./schema-disjoint.ts";
-import { ANNOTATIONS, beside, merge, type Schema, type SchemaObject } from "./schema-merge.ts";
+import { beside, isObject, KNOWN, type SchemaObject } from "./schema-keywords.ts";
 import { numberExpr } from "./schema-number.ts";
 import { objectExpr } from "./schema-object.ts";
 import { stringExpr } from "./schema-string.ts";
+import { described, isSettled, simpleValues, typesOf, valuesOf } from "./schema-values.ts";
 
-/** What asserts something of values of a type, and of no others. */
-const KEYWORDS: Readonly<Record<string, readonly string[]>> = {
-  object: [
-    "properties",
-    "required",
-    "additionalProperties",
-    "propertyNames",
-    "minProperties",
-    "maxProperties",
-  ],
-  array: ["items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"],
-  string: ["minLength", "maxLength", "pattern"],
-  number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
-};
-const KNOWN: ReadonlySet<string> = new Set([
-  ...ANNOTATIONS,
-  ...Object.values(KEYWORDS).flat(),
-  ...["type", "enum", "const", "format", "$ref", "allOf", "anyOf", "oneOf"],
-]);
-const TYPES = ["object", "array", "string", "number", "integer", "boolean", "null"];
 /** Work on one schema: so much for each that is compiled or put together, and what strings take. */
 const MOST_WORK = 1_000_000;
 const SCHEMA_WORK = 50;
-/** References to references, and schemas in each other that are put together. */
+/** References to references. */
 const MOST_STEPS = 100;
 const MOST_DEPTH = 200;
 
@@ -54,7 +43,7 @@ class Compiler implements SchemaContext {
   readonly #root: unknown;
   readonly #name: string;
   readonly #rules = new Map<string, Rule>();
-  readonly #waiting: { rule: Rule; schema: unknown; path: string }[] = [];
+  readonly #waiting: { rule: Rule; schemas: readonly Found[] }[] = [];
   #work = 0;
 
   constructor(root: unknown, name: string) {
@@ -65,89 +54,95 @@ class Compiler implements SchemaContext {
   whole(): Expr {
     if (isDeeper(this.#root, MOST_DEPTH))
       unsupported(this.#name, `must be at most ${MOST_DEPTH} levels deep`);
-    const value = this.value(this.#root, this.#name);
+    const value = this.value([{ schema: this.#root, path: this.#name }]);
     for (let next = this.#waiting.pop(); next !== undefined; next = this.#waiting.pop()) {
-      next.rule.expr = this.#exprOf(next.schema, next.path, 0);
+      next.rule.expr = this.#exprOf(next.schemas);
     }
-    return { kind: "seq", parts: [BLANKS, value] };
+    return { kind: "seq", parts: [FIRST_BLANK, value] };
   }
 
-  value(schema: unknown, path: string): Expr {
-    if (schema === true) return ANY;
-    if (schema === false) return NEVER;
+  value(given: readonly Found[]): Expr {
+    const schemas = given.filter(({ schema }) => schema !== true);
+    if (schemas.length === 0) return ANY;
+    if (schemas.some(({ schema }) => schema === false)) return NEVER;
     // Equal schemas are one rule, wherever they stand.
-    const key = JSON.stringify(schema);
+    const key = JSON.stringify(schemas.map(({ schema }) => schema));
     let rule = this.#rules.get(key);
     if (rule === undefined) {
       rule = { expr: NEVER };
-      this.spend(path, SCHEMA_WORK);
+      this.spend(schemas[0].path, SCHEMA_WORK);
       this.#rules.set(key, rule);
-      this.#waiting.push({ rule, schema, path });
+      this.#waiting.push({ rule, schemas });
     }
     return call(rule);
   }
 
-  #exprOf(given: unknown, path: string, step: number): Expr {
-    this.spend(path, SCHEMA_WORK);
-    if (given === true) return ANY;
-    if (given === false) return NEVER;
-    const schema = this.#expectSchema(given, path);
-    if (step > MOST_STEPS) unsupported(path, "must not be put together of so many schemas");
-    const joined = (all: readonly unknown[]) =>
-      all.reduce<Schema>(
-        (one, other, i) =>
-          merge(one, this.#expectSchemaOrBoolean(other, `${path}.allOf[${i}]`), (keyword) =>
-            unsupported(`${path}.${keyword}`, "is not supported where schemas are put together"),
-          ),
-        true,
-      );
-    if (schema.$ref !== undefined) {
-      const target = this.resolve({ $ref: schema.$ref }, path);
-      const rest = beside(schema, "$ref");
-      return rest === null ? this.value(target, path) : this.#exprOf(joined([rest, target]), path, step + 1);
-    }
-    const all = arrayOf({ schema, path }, "allOf", 1);
-    if (all !== undefined)
-      return this.#exprOf(joined([beside(schema, "allOf") ?? true, ...all]), path, step + 1);
-    for (const keyword of ["anyOf", "oneOf"]) {
-      const branches = arrayOf({ schema, path }, keyword, 1);
-      if (branches === undefined) continue;
-      if (keyword === "oneOf") this.#expectDisjoint(branches, `${path}.oneOf`);
-      const rest = beside(schema, keyword);
-      return alt(
-        ...branches.map((branch, i) =>
-          rest === null
-            ? this.value(branch, `${path}.${keyword}[${i}]`)
-            : this.#exprOf(joined([rest, branch]), `${path}.${keyword}[${i}]`, step + 1),
-        ),
-      );
-    }
-    return this.#plain({ schema, path });
+  branches(schemas: readonly Found[]): Branch[] {
+    return branchesOf(schemas, this);
   }
 
-  /** A schema without others beside it. */
-  #plain(place: Located): Expr {
-    const { schema } = place;
-    const types = typesOf(place);
-    if (schema.const !== undefined || schema.enum !== undefined) return valuesExpr(place, types);
+  #exprOf(schemas: readonly Found[]): Expr {
+    this.spend(schemas[0].path, SCHEMA_WORK);
+    const shared = schemas.length === 1 ? this.#sharedExpr(schemas[0]) : null;
+    return shared ?? alt(...this.branches(schemas).map((branch) => this.#branchExpr(branch)));
+  }
+
+  /** A schema that only says which others must hold, so that its rule can be made of theirs; null if it says more. */
+  #sharedExpr(found: Found): Expr | null {
+    const place = this.expectSchema(found);
+    if (typeof place === "boolean") return place ? ANY : NEVER;
+    const { schema, path } = place;
+    const [keyword, ...others] = Object.keys(beside(schema) ?? {});
+    if (others.length > 0) return null;
+    if (keyword === "$ref") return this.value([{ schema: this.resolve(schema, path), path }]);
+    if (keyword !== "anyOf" && !(keyword === "oneOf" && this.#areDisjoint(place))) return null;
+    return alt(...schemasOf(place, keyword).map((way) => this.value([way])));
+  }
+
+  /** Whether no value fits two branches of `oneOf`, which then is an `anyOf`. */
+  #areDisjoint(place: Located): boolean {
+    const ways = schemasOf(place, "oneOf");
+    const resolve = (schema: unknown) => this.resolve(schema, place.path);
+    return ways.every((one, i) => {
+      this.spend(place.path, SCHEMA_WORK);
+      return ways.slice(0, i).every((other) => areDisjoint(one.schema, other.schema, resolve));
+    });
+  }
+
+  #branchExpr(branch: Branch): Expr {
+    const values = valuesOf(branch, this);
+    if (values !== null) return this.#listedExpr(values, branch);
+    const types = typesOf(branch);
     if (types === null) return ANY;
-    return alt(...types.map((type) => this.#typed(type, place)));
+    return alt(...types.map((type) => this.#typed(type, branch)));
   }
 
-  #typed(type: string, place: Located): Expr {
+  #listedExpr(values: readonly unknown[], branch: Branch): Expr {
+    const settled = values.filter((value) => isSettled(value, branch));
+    const open = values.filter((value) => !isSettled(value, branch));
+    const others = branch.parts.flatMap(({ schema, path }) => ({
+      schema: beside(schema, "enum", "const") ?? true,
+      path,
+    }));
+    return alt(
+      oneOf(settled.map((value) => JSON.stringify(value))),
+      ...open.map((value) => this.value([{ schema: described(value), path: branch.path }, ...others])),
+    );
+  }
+
+  #typed(type: string, branch: Branch): Expr {
     switch (type) {
       case "object":
-        return objectExpr(place, this);
+        return objectExpr(branch, this);
       case "array":
-        return arrayExpr(place, this);
+        return arrayExpr(branch, this);
       case "string":
-        return stringExpr(place, this);
+        return stringExpr(branch, this);
       case "boolean":
-        return BOOLEAN;
       case "null":
-        return NULL;
+        return oneOf(simpleValues(type, branch, this).map((value) => JSON.stringify(value)));
       default:
-        return numberExpr(place, type === "integer");
+        return numberExpr(branch, type === "integer", this);
     }
   }
 
@@ -176,81 +171,22 @@ class Compiler implements SchemaContext {
     return current;
   }
 
-  #expectDisjoint(branches: readonly unknown[], path: string): void {
-    for (const [i, one] of branches.entries()) {
-      this.spend(path, SCHEMA_WORK);
-      for (const other of branches.slice(0, i)) {
-        if (areDisjoint(one, other, (schema) => this.resolve(schema, path))) continue;
-        unsupported(
-          path,
-          "must have branches of which no value fits two: of other types, or told apart by a const",
-        );
-      }
-    }
-  }
-
-  #expectSchemaOrBoolean(value: unknown, path: string): Schema {
-    return typeof value === "boolean" ? value : this.#expectSchema(value, path);
-  }
-
-  #expectSchema(value: unknown, path: string): SchemaObject {
-    if (!isObject(value)) {
+  expectSchema({ schema, path }: Found): Located | boolean {
+    if (typeof schema === "boolean") return schema;
+    if (!isObject(schema)) {
       throw new TypeError(
-        `"${path}" must be a JSON schema, got ${quoted(JSON.stringify(value) ?? "nothing")}`,
+        `"${path}" must be a JSON schema, got ${quoted(JSON.stringify(schema) ?? "nothing")}`,
       );
     }
-    const unknown = Object.keys(value).find((keyword) => !KNOWN.has(keyword));
+    const unknown = Object.keys(schema).find((keyword) => !KNOWN.has(keyword));
     if (unknown !== undefined) unsupported(`${path}.${unknown.slice(0, 40)}`);
-    return value;
+    return { schema, path };
   }
 
   spend(path: string, work: number): void {
     this.#work += work;
     if (this.#work > MOST_WORK) unsupported(path, "is part of a schema that is too large");
   }
-}
-
-/** The types that values may have; null: any. */
-function typesOf({ schema, path }: Located): string[] | null {
-  if (schema.type !== undefined) {
-    const types = [schema.type].flat();
-    for (const type of types) {
-      if (!TYPES.includes(type as string)) {
-        throw new TypeError(`"${path}.type" must be one of ${TYPES.join(", ")}, got ${quoted(String(type))}`);
-      }
-    }
-    // An integer is a number.
-    return (types as string[]).filter((type) => type !== "integer" || !types.includes("number"));
-  }
-  const asserted = Object.keys(KEYWORDS).filter((type) =>
-    KEYWORDS[type].some((keyword) => schema[keyword] !== undefined),
-  );
-  if (schema.format !== undefined && asserted.length === 0) return ["string"];
-  return asserted.length === 0 ? null : asserted;
-}
-
-/** `const` and `enum`: their values as `JSON.stringify` writes them. */
-function valuesExpr(place: Located, types: string[] | null): Expr {
-  const { schema, path } = place;
-  const listed = arrayOf(place, "enum") ?? [schema.const];
-  const other = beside(schema, "type", "enum", "const");
-  if (other !== null)
-    unsupported(`${path}.${Object.keys(other)[0]}`, 'is not supported beside "enum" or "const"');
-  const values = listed
-    .map((value) => JSON.stringify(value))
-    .filter(
-      (json) =>
-        schema.enum === undefined || schema.const === undefined || json === JSON.stringify(schema.const),
-    );
-  const fits = (json: string) => types === null || types.some((type) => hasType(JSON.parse(json), type));
-  return oneOf(values.filter(fits));
-}
-
-function hasType(value: unknown, type: string): boolean {
-  if (type === "integer") return Number.isInteger(value);
-  if (type === "null") return value === null;
-  if (type === "array") return Array.isArray(value);
-  return type === "object" ? isObject(value) : typeof value === type;
 }
 
 function isDeeper(value: unknown, levels: number): boolean {

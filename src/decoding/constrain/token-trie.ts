@@ -14,7 +14,39 @@ export interface SpelledVocabulary {
   bytes(token: number): Uint8Array;
 }
 
+/** Bytes of a short token. Vocabularies have few that are longer, but some of 100 bytes and more, as of blanks. */
+const SHORT_TOKEN = 16;
+
+/** A vocabulary in two: short tokens, and the others. */
+export interface TokenTries {
+  readonly short: TokenTrie;
+  readonly long: TokenTrie;
+}
+
+/** A token, and its bytes as characters, which engines compare in one go. */
+interface Word {
+  readonly token: number;
+  readonly text: string;
+}
+
+export function tokenTries(vocabulary: SpelledVocabulary): TokenTries {
+  const words: Word[] = [];
+  for (let token = 0; token < vocabulary.vocab; token++) {
+    // An end token ends the text, whatever it spells; tokens of so many bytes do not exist.
+    if (vocabulary.endTokens.has(token)) continue;
+    const bytes = vocabulary.bytes(token);
+    if (bytes.length > 0 && bytes.length < 2 ** 16)
+      words.push({ token, text: String.fromCharCode(...bytes) });
+  }
+  words.sort((a, b) => (a.text < b.text ? -1 : a.text > b.text ? 1 : a.token - b.token));
+  return {
+    short: new TokenTrie(words.filter(({ text }) => text.length <= SHORT_TOKEN)),
+    long: new TokenTrie(words.filter(({ text }) => text.length > SHORT_TOKEN)),
+  };
+}
+
 export class TokenTrie {
+  /** In bytes. */
   readonly longestToken: number;
   /** Per node: its last byte, bytes on the way to it, the next node that is no descendant. */
   readonly #byte: Uint8Array;
@@ -24,45 +56,38 @@ export class TokenTrie {
   readonly #first: Uint32Array;
   readonly #tokens: Uint32Array;
 
-  constructor(vocabulary: SpelledVocabulary) {
-    const words: { token: number; bytes: Uint8Array }[] = [];
-    for (let token = 0; token < vocabulary.vocab; token++) {
-      // An end token ends the text, whatever it spells; longer ones than this do not exist.
-      if (vocabulary.endTokens.has(token)) continue;
-      const bytes = vocabulary.bytes(token);
-      if (bytes.length > 0 && bytes.length < 2 ** 16) words.push({ token, bytes });
-    }
-    words.sort((a, b) => compare(a.bytes, b.bytes) || a.token - b.token);
-    let previous: Uint8Array = new Uint8Array();
-    const nodes = words.reduce((sum, { bytes }) => {
-      const added = bytes.length - common(previous, bytes);
-      previous = bytes;
+  /** @param words Sorted. */
+  constructor(words: readonly Word[]) {
+    let previous = "";
+    const nodes = words.reduce((sum, { text }) => {
+      const added = text.length - common(previous, text);
+      previous = text;
       return sum + added;
     }, 0);
-    this.longestToken = words.reduce((most, { bytes }) => Math.max(most, bytes.length), 0);
+    this.longestToken = words.reduce((most, { text }) => Math.max(most, text.length), 0);
     this.#byte = new Uint8Array(nodes);
     this.#depth = new Uint16Array(nodes);
     this.#skip = new Uint32Array(nodes).fill(nodes);
     this.#first = new Uint32Array(nodes + 1).fill(words.length);
     this.#tokens = Uint32Array.from(words, ({ token }) => token);
-    this.#fill(words.map(({ bytes }) => bytes));
+    this.#fill(words);
   }
 
-  #fill(words: readonly Uint8Array[]): void {
+  #fill(words: readonly Word[]): void {
     const open: number[] = [];
-    let previous: Uint8Array = new Uint8Array();
+    let previous = "";
     let node = 0;
-    for (const [index, word] of words.entries()) {
-      const shared = common(previous, word);
+    for (const [index, { text }] of words.entries()) {
+      const shared = common(previous, text);
       for (const closed of open.splice(shared)) this.#skip[closed] = node;
-      for (let depth = shared; depth < word.length; depth++) {
-        this.#byte[node] = word[depth];
+      for (let depth = shared; depth < text.length; depth++) {
+        this.#byte[node] = text.charCodeAt(depth);
         this.#depth[node] = depth + 1;
         // Nodes on the way have no token of their own: theirs begin where those of the next node do.
         this.#first[node] = index;
         open.push(node++);
       }
-      previous = word;
+      previous = text;
     }
   }
 
@@ -94,14 +119,8 @@ export class TokenTrie {
   }
 }
 
-function compare(a: Uint8Array, b: Uint8Array): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i] - b[i];
-  return a.length - b.length;
-}
-
-function common(a: Uint8Array, b: Uint8Array): number {
+function common(a: string, b: string): number {
   let length = 0;
-  while (length < a.length && length < b.length && a[length] === b[length]) length++;
+  while (length < a.length && length < b.length && a.charCodeAt(length) === b.charCodeAt(length)) length++;
   return length;
 }
