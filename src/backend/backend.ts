@@ -14,6 +14,7 @@
  * A result never depends on how many columns are computed together: bit for bit, in every backend.
  */
 import type { WeightType } from "../format/blocks.ts";
+import type { DrawKernels } from "./draw-kernels.ts";
 import type { RowKernels } from "./fuse-kernels.ts";
 import type { CodebookKernels } from "./head-kernels.ts";
 import type { LawKernels } from "./law-kernels.ts";
@@ -71,7 +72,9 @@ export type RopePairs = "interleaved" | "half-split";
 export interface Backend {
   readonly name: "reference" | "wasm" | "webgpu";
   /** Which build of the kernels, null where there is only one. */
-  readonly build: "simd" | "relaxed" | null;
+  readonly build: "simd" | "relaxed" | "plain" | "packed" | null;
+  /** Columns that go through a layer together at most: enough to read weights rarely, small enough to stay in cache. */
+  readonly passColumns: number;
   readonly usedBytes: number;
   readonly maxBytes: number;
 
@@ -195,6 +198,8 @@ export interface Backend {
    * after this call outlive the questions.
    */
   lawKernels(x: Floats, vocab: number): LawKernels;
+  /** Tokens drawn where rows are; the same object each time. Absent where rows are looked at in place. */
+  drawKernels?(): DrawKernels;
   /** Likelihoods of rows that are never whole in this backend's memory; the same object each time. */
   likelihoodKernels(): LikelihoodKernels;
   /** What verifiers do with rows, in this backend's memory; the same object each time. */

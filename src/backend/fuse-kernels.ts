@@ -1,9 +1,10 @@
 /**
  * RowKernels: what a fusion does with whole rows, behind an interface: reference/fuse.ts is the definition, in f64;
- * wasm/fuse.ts holds f32 rows in linear memory.
+ * wasm/fuse.ts holds f32 rows in linear memory, webgpu/fuse.ts on a device, whose answers are late.
  *
  * Rows are (vocab), hold no NaN and no +∞, and −∞ for what is impossible. Sums are f64, in one published order.
  */
+import type { Backend, Floats } from "./backend.ts";
 
 /** What one pass computes together: no exp, one exp per token, or a pass of its own over the probabilities. */
 export type SummaryGroup = "extremes" | "moments" | "partition" | "probabilities";
@@ -117,6 +118,48 @@ export interface RowKernels<R> {
   tilt(base: R, expert: R, anti: R, start: number, step: number, count: number): readonly Tilt[];
   /** (vocab) the row as numbers. A view where that is possible: valid until the next call, or `free`. */
   read(row: R): Float64Array | Float32Array;
+}
+
+/** In place of an answer: it was asked for, and is there after `settle`; ask again then. */
+export const PENDING = null;
+export type Pending = typeof PENDING;
+
+type Late<F> = F extends (...given: infer Given) => infer Answer ? (...given: Given) => Answer | Pending : F;
+
+/**
+ * Kernels whose answers may have to be waited for: what they give at first is PENDING. The same question gives the answer once
+ * it is there, as long as its rows are. Rows that are made are there at once, but for those of `project`.
+ */
+export type StepKernels<R> = Pick<RowKernels<R>, "free"> & {
+  /** Kernels of this process are given no PlacedRow. */
+  take(row: ArrayLike<number> | PlacedRow, vocab: number, name: string): R;
+} & {
+  readonly [Name in Exclude<keyof RowKernels<R>, "take" | "free">]: Late<RowKernels<R>[Name]>;
+};
+
+/** Kernels where rows lie on a device. What is wrong with a PlacedRow is found by what is asked of it. */
+export interface LateRowKernels<R> extends StepKernels<R> {
+  /**
+   * Waits for all answers so far.
+   *
+   * @throws {UnsupportedError} If the device is gone.
+   */
+  settle(): Promise<void>;
+}
+
+/** A row where it was made: in the memory of a device's backend. It must not change before it is given back. */
+export class PlacedRow {
+  readonly backend: Backend;
+  readonly values: Floats;
+
+  constructor(backend: Backend, values: Floats) {
+    this.backend = backend;
+    this.values = values;
+  }
+
+  get length(): number {
+    return this.values.length;
+  }
 }
 
 /** The largest f32. */

@@ -81,6 +81,13 @@ export interface ScreenKernels {
   productBytes(vocab: number, hidden: number): number;
   /** Logits of all tokens by codes, in an order of sums of its own. @param out (V rounded up to 16) @param x (hidden) */
   productLogits(x: Floats, codes: ProductCodes, out: Floats): void;
+  /**
+   * Makes the `count` best logits of a row exactly, in place, with those that share their tiles: as `top`, `tileRows` and
+   * `putTiles` do. Present where these cannot answer at once.
+   *
+   * @param x (cols) @param row (W's rows)
+   */
+  refine?(row: Floats, vocab: number, x: Floats, weights: Matrix, count: number): void;
   freeCodes(codes: ProductCodes): void;
 }
 

@@ -1,34 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { createReferenceBackend } from "../../src/backend/reference/index.ts";
-import { referenceRowMath } from "../../src/backend/reference/row-math.ts";
 import { createWebGpuBackend, type WebGpuBackendOptions } from "../../src/backend/webgpu/index.ts";
-import { seededRandom } from "../../src/decoding/verify/random.ts";
 import { bytesPerRow, WEIGHT_TYPES, type WeightType } from "../../src/format/blocks.ts";
-import { describeBackend, type Tolerance } from "../backend.case.ts";
+import { describeBackend } from "../backend.case.ts";
 import { testDevice } from "../support/gpu.ts";
 import { createRandom } from "../support/random.ts";
+import { toleranceOf } from "./case/gpu-tolerance.ts";
 import { copyOf, expectClose, fillMatrix, load, rowOf, usualWeights } from "./case/harness.ts";
-
-/** Half an f32 ulp at 1: the most that one operation adds. WGSL lets a quotient or a root be off by some. */
-const ROUNDING = 2 ** -24;
-
-const tolerance: Tolerance = {
-  inputLevels: () => Number.POSITIVE_INFINITY,
-  // A thread's sum of every 32nd unit, in order of k; then 32 of these.
-  quantisedMatmul: 64 * ROUNDING,
-  floatMatmul: 64 * ROUNDING,
-  // Sums of squares of 64 threads, a quotient, a root, two products.
-  norm: 24 * ROUNDING,
-  rope: 4 * ROUNDING,
-  swiglu: 12 * ROUNDING,
-  gelu: 8 * ROUNDING,
-  // f32 sums over headDim, whose errors exp multiplies by up to the score, and over the positions.
-  attention: 128 * ROUNDING,
-  softmax: 32 * ROUNDING,
-  // The log of a sum of up to 64 · 256 parts.
-  logSumExp: 2e-6,
-  flushes: true,
-};
 
 /** A device that is emulated takes a second to compile a kernel. All types share the code around their decoders. */
 const types: readonly WeightType[] = process.env.EDGEWISE_GPU ? WEIGHT_TYPES : ["F16", "Q4_0"];
@@ -41,6 +19,8 @@ const create = (options?: WebGpuBackendOptions) => {
   if (typeof gpu === "string") throw new Error(gpu);
   return createWebGpuBackend(gpu, options);
 };
+
+const tolerance = toleranceOf(gpu);
 
 describeBackend("WebGPU backend", create, { tolerance, skip, absent: ["law", "screen"], types });
 
@@ -82,32 +62,5 @@ describe.skipIf(skip !== undefined)("WebGPU backend alone", () => {
       kernels.free(map);
     }
     expect(rows[0]).toEqual(rows[1]);
-  });
-
-  test("draws what the race of the definition gives, with its probability", async () => {
-    const backend = create();
-    const random = createRandom(4);
-    for (const vocab of [1, 7, 1000, 32_003]) {
-      const row = Float32Array.from({ length: vocab }, () => 3 * random.normal());
-      if (vocab > 7) row.set([Number.NaN, Number.NEGATIVE_INFINITY], 5);
-      const x = load(backend, row);
-      for (let position = 0; position < 20; position++) {
-        const [temperature, seed] = [[1, 0.6, 2][position % 3], 2 ** 40 + 3];
-        const law = referenceRowMath.tempered(row, temperature);
-        const drawn = await backend.drawKernels().draw(x, vocab, { temperature, seed, position });
-        if (vocab === 1) expect(drawn?.token).toBe(0);
-        if (drawn === null) continue;
-        expect(drawn.token).toBe(referenceRowMath.gumbelArgmax(law, seededRandom(seed), position));
-        expect(drawn.logProbability).toBeCloseTo(Math.log(law.values[drawn.token] / law.mass), 4);
-      }
-      const greedy = await backend.drawKernels().draw(x, vocab, { temperature: 0, seed: 1, position: 0 });
-      expect(greedy).toEqual({ token: referenceRowMath.argmax(row), logProbability: 0 });
-    }
-  });
-
-  test("two that are the same to the race are left to who can tell", async () => {
-    const backend = create();
-    const x = load(backend, new Float32Array(8).fill(Number.NEGATIVE_INFINITY));
-    expect(await backend.drawKernels().draw(x, 8, { temperature: 1, seed: 1, position: 0 })).toBeNull();
   });
 });

@@ -17,6 +17,7 @@ import {
   stride,
   type Top,
 } from "../backend.ts";
+import type { DrawKernels } from "../draw-kernels.ts";
 import type { RowKernels } from "../fuse-kernels.ts";
 import type { CodebookKernels } from "../head-kernels.ts";
 import type { LawKernels } from "../law-kernels.ts";
@@ -26,6 +27,7 @@ import type { ScreenKernels } from "../screen-kernels.ts";
 import { plainWireKernels, type WireKernels } from "../wire-kernels.ts";
 import { attention, HeldKvCache, kvBytes } from "./attention.ts";
 import { referenceCodebookKernels } from "./codebook.ts";
+import { referenceDrawKernels } from "./draw.ts";
 import { referenceKernels } from "./fuse.ts";
 import { referenceLawKernels } from "./law.ts";
 import { add, addBias, geglu, rmsNorm, rope, scale, swiglu } from "./layer.ts";
@@ -64,6 +66,7 @@ export function createReferenceBackend(options: ReferenceBackendOptions = {}): B
 
 class ReferenceBackend implements Backend {
   readonly name = "reference";
+  readonly passColumns = 32;
   readonly build = null;
   readonly #memory: Memory;
   #screenKernels: ScreenKernels | undefined;
@@ -241,6 +244,10 @@ class ReferenceBackend implements Backend {
 
   rowMath(): RowMath {
     return referenceRowMath;
+  }
+
+  drawKernels(): DrawKernels {
+    return referenceDrawKernels;
   }
 
   likelihoodKernels(): LikelihoodKernels {

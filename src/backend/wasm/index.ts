@@ -68,6 +68,7 @@ export function createWasmBackend(module: WebAssembly.Module, options: WasmBacke
 
 class WasmBackend implements Backend {
   readonly name = "wasm";
+  readonly passColumns = 32;
   readonly build: Build;
   readonly #kernels: Exports;
   readonly #arena: Arena;

@@ -6,14 +6,15 @@
  * bit however calls were cut.
  *
  * What looks at few numbers, once, is done where it is asked: `rowMath`, `fuseKernels` and `wireKernels` take rows of the
- * host's memory, and give the reference's numbers. Law and screen kernels answer at once, which no device can.
+ * host's memory, and give the reference's numbers. `lateFuseKernels` are those for rows that lie here. Law kernels, and
+ * screens that list tokens, answer at once, which no device can.
  */
 import { UnsupportedError } from "../../errors.ts";
 import type { WeightType } from "../../format/blocks.ts";
 import type { Backend, Floats, KvCache, KvShape, Matrix, MatrixWriter, Top } from "../backend.ts";
 import { stride } from "../backend.ts";
 import type { DrawKernels } from "../draw-kernels.ts";
-import type { RowKernels } from "../fuse-kernels.ts";
+import type { LateRowKernels, PlacedRow, RowKernels } from "../fuse-kernels.ts";
 import type { CodebookKernels } from "../head-kernels.ts";
 import type { LawKernels } from "../law-kernels.ts";
 import type { LikelihoodKernels } from "../likelihood-kernels.ts";
@@ -23,21 +24,27 @@ import { referenceRowMath } from "../reference/row-math.ts";
 import type { RowMath } from "../row-math.ts";
 import type { ScreenKernels } from "../screen-kernels.ts";
 import { plainWireKernels, type WireKernels } from "../wire-kernels.ts";
+import { attention } from "./attention.ts";
 import { gpuCodebookKernels } from "./codebook.ts";
 import type { GpuDevice } from "./device.ts";
-import { GpuFloats, wordOf } from "./floats.ts";
+import { DRAW_SCRATCH_WORDS, GpuDraws } from "./draw.ts";
+import { FloatStore, GpuFloats, wordOf } from "./floats.ts";
+import { GpuFuseKernels } from "./fuse.ts";
 import { spread } from "./kernel.ts";
 import { GpuKvCache, gpuKvBytes } from "./kv.ts";
 import { gpuLikelihoodKernels } from "./likelihood.ts";
+import { matmul } from "./matmul.ts";
 import { freeMatrix, GpuMatrix, GpuMatrixWriter, gpuMatrixBytes } from "./matrix.ts";
 import { type Pipelines, pipelinesOf } from "./pipelines.ts";
-import { embed, matmul } from "./products.ts";
-import { type Params, Recorder, type Target } from "./recorder.ts";
-import { Region } from "./region.ts";
-import { GpuRows, SCRATCH_WORDS } from "./rows.ts";
+import { embed } from "./products.ts";
+import { type Params, Recorder, type Target, type Traffic } from "./recorder.ts";
+import { Region, Scratch } from "./region.ts";
+import { GpuRows } from "./rows.ts";
+import { GpuScreenKernels } from "./screen.ts";
 import { THREADS } from "./wgsl/layer.ts";
 
-export { type GpuDevice, type GpuProvider, openDevice } from "./device.ts";
+export { type GpuDevice, type GpuOptions, type GpuProvider, openDevice } from "./device.ts";
+export { openSharedDevice } from "./shared-device.ts";
 
 /** What devices with that much memory of their own are asked for at most. */
 const DEFAULT_MAX_BYTES = 64 * 2 ** 30;
@@ -55,7 +62,15 @@ export interface WebGpuBackendOptions {
 export interface WebGpuBackend extends Backend {
   /** Why the backend cannot be used any more; null: it can. */
   readonly failure: string | null;
+  /** Which kernels the device is given; on another variant a sum may be rounded otherwise. */
+  readonly variant: string;
   drawKernels(): DrawKernels;
+  /** What fusions do with rows that lie here, or in other backends of the device; the same object each time. */
+  lateFuseKernels(): LateRowKernels<object>;
+  /** Whether rows of the other one can be had here without the host. */
+  sharesDevice(other: WebGpuBackend): boolean;
+  /** Command buffers submitted, and bytes read back, so far. */
+  readonly traffic: Traffic;
   /** Compiles what weights of these types need. */
   prepare(types: Iterable<WeightType>, onProgress?: (ready: number, total: number) => void): Promise<void>;
   /** Waits for all calls so far. @throws {UnsupportedError} If one was not possible: memory, or the device, is gone. */
@@ -77,39 +92,47 @@ export function createWebGpuBackend(gpu: GpuDevice, options: WebGpuBackendOption
 
 class GpuBackend implements WebGpuBackend {
   readonly name = "webgpu";
-  readonly build = null;
+  /** A prompt of 256 tokens is two passes: there is much to be done at once, and a call of a kernel costs microseconds. */
+  readonly passColumns = 128;
+  readonly build: "plain" | "packed";
   readonly #gpu: GpuDevice;
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
   readonly #recorder: Recorder;
-  readonly #region: Region;
+  readonly #floats: FloatStore;
   readonly #kvRegion: Region;
   readonly #maxBindingBytes: number;
   readonly #target: Target;
   readonly #rows: GpuRows;
+  readonly #draws: GpuDraws;
   readonly #likelihoodKernels: LikelihoodKernels;
-  /** Room for results of row kernels; grows to the largest need. */
-  #scratch = { offset: 0, words: 0 };
+  readonly #fuseKernels: GpuFuseKernels;
+  readonly #screenKernels: ScreenKernels;
   readonly #ownsDevice: boolean;
 
   constructor(gpu: GpuDevice, options: WebGpuBackendOptions) {
     const { maxBytes = DEFAULT_MAX_BYTES, maxBindingBytes, ownsDevice = false } = options;
     this.#ownsDevice = ownsDevice;
+    this.build = gpu.packed ? "packed" : "plain";
     this.#gpu = gpu;
     this.#memory = new Memory(maxBytes);
     this.#pipelines = pipelinesOf(gpu);
     this.#recorder = new Recorder(gpu, this.#pipelines);
     this.#maxBindingBytes = Math.min(maxBindingBytes ?? gpu.maxBindingBytes, gpu.maxBindingBytes);
-    this.#region = new Region(this.#recorder, gpu.maxBindingBytes);
+    const region = new Region(this.#recorder, gpu.maxBindingBytes);
+    const scratch = new Scratch(region, DRAW_SCRATCH_WORDS);
+    this.#floats = new FloatStore(this.#recorder, this.#memory, region, scratch);
     this.#kvRegion = new Region(this.#recorder, gpu.maxBindingBytes);
     this.#target = {
       recorder: this.#recorder,
       pipelines: this.#pipelines,
-      floats: () => this.#region.buffer,
+      floats: () => this.#floats.buffer,
     };
-    this.#rows = new GpuRows(this.#target, (words) => this.#scratchOf(words));
+    this.#rows = new GpuRows(this.#target, scratch);
+    this.#draws = new GpuDraws(this.#target, scratch);
     this.#likelihoodKernels = gpuLikelihoodKernels(this);
-    this.#scratchOf(SCRATCH_WORDS);
+    this.#fuseKernels = new GpuFuseKernels(this.#target, this.#floats, (row) => this.#storeOf(row));
+    this.#screenKernels = new GpuScreenKernels(this.#target, this.#floats, this.#maxBindingBytes);
   }
 
   get usedBytes(): number {
@@ -124,12 +147,20 @@ class GpuBackend implements WebGpuBackend {
     return this.#gpu.failure;
   }
 
+  get traffic(): Traffic {
+    return this.#recorder.traffic;
+  }
+
+  get variant(): string {
+    return this.#gpu.variant;
+  }
+
   prepare(types: Iterable<WeightType>, onProgress?: (ready: number, total: number) => void): Promise<void> {
     return this.#pipelines.prepare(types, onProgress);
   }
 
   async settle(): Promise<void> {
-    await this.#recorder.read(this.#region.buffer, 0, 4);
+    await this.#recorder.read(this.#floats.buffer, 0, 4);
   }
 
   reserve(bytes: number): void {
@@ -140,18 +171,7 @@ class GpuBackend implements WebGpuBackend {
   reserveScratch(): void {}
 
   floats(length: number): GpuFloats {
-    const bytes = stride(length) * 4;
-    this.#memory.claim(bytes);
-    let offset: number;
-    try {
-      offset = this.#region.allocate(bytes);
-    } catch (error) {
-      this.#memory.release(bytes);
-      throw error;
-    }
-    if (bytes > 0)
-      this.#recorder.encode((encoder) => encoder.clearBuffer(this.#region.buffer, offset, bytes));
-    return new GpuFloats(offset, length, false);
+    return this.#floats.cleared(length);
   }
 
   slice(x: Floats, start: number, length: number): GpuFloats {
@@ -160,7 +180,7 @@ class GpuBackend implements WebGpuBackend {
 
   write(x: Floats, values: Float32Array): void {
     if (values.length === 0) return;
-    this.#recorder.write(this.#region.buffer, (x as GpuFloats).offset, values as Float32Array<ArrayBuffer>);
+    this.#floats.write(x, values as Float32Array<ArrayBuffer>);
   }
 
   copy(to: Floats, x: Floats, count: number): void {
@@ -169,9 +189,7 @@ class GpuBackend implements WebGpuBackend {
 
   async read(x: Floats): Promise<Float32Array> {
     if (x.length === 0) return new Float32Array(0);
-    return new Float32Array(
-      await this.#recorder.read(this.#region.buffer, (x as GpuFloats).offset, x.length * 4),
-    );
+    return await this.#floats.read(x);
   }
 
   matrixBytes(type: WeightType, rows: number, cols: number): number {
@@ -208,13 +226,13 @@ class GpuBackend implements WebGpuBackend {
     else if (handle instanceof GpuMatrix) {
       if (handle.isView) throw new TypeError("Cannot free rows of a matrix: free what they are of");
       freeMatrix(handle, this.#memory, this.#recorder);
-    } else this.#freeFloats(handle as GpuFloats);
+    } else this.#floats.free(handle as GpuFloats);
   }
 
   /** The device stays unless it is the backend's own. */
   close(): void {
     this.#recorder.close();
-    this.#region.close();
+    this.#floats.close();
     this.#kvRegion.close();
     this.#memory.close();
     if (this.#ownsDevice) this.#gpu.close();
@@ -225,7 +243,8 @@ class GpuBackend implements WebGpuBackend {
   }
 
   matmul(x: Floats, columns: number, products: readonly { weights: Matrix; out: Floats }[]): void {
-    for (const { weights, out } of products) matmul(this.#target, x, columns, weights as GpuMatrix, out);
+    const parts = products.map(({ weights, out }) => ({ weights: weights as GpuMatrix, out }));
+    matmul(this.#target, (words) => this.#floats.scratch.of(words), x, columns, parts);
   }
 
   rmsNorm(out: Floats, x: Floats, weight: Floats, size: number, count: number, epsilon: number): void {
@@ -284,9 +303,8 @@ class GpuBackend implements WebGpuBackend {
   }
 
   attention(out: Floats, q: Floats, cache: KvCache, shape: Parameters<Backend["attention"]>[3]): void {
-    const { columns, heads, window = 2 ** 32 - 1 } = shape;
-    const params = { ...shapeOf(cache), ...shape, window, q: wordOf(q), out: wordOf(out) };
-    this.#run("attention", params, [heads, columns], this.#kvRegion.buffer);
+    const scratch = (words: number) => this.#floats.scratch.of(words);
+    attention(this.#target, scratch, out, q, cache as GpuKvCache, this.#kvRegion.buffer, shape);
   }
 
   argmax(x: Floats, count: number): Promise<number> {
@@ -294,7 +312,7 @@ class GpuBackend implements WebGpuBackend {
   }
 
   top(x: Floats, vocab: number, count: number): Promise<Top> {
-    return this.#rows.top(x, vocab, count);
+    return this.#draws.top(x, vocab, count);
   }
 
   logSumExp(x: Floats, count: number): Promise<number> {
@@ -306,7 +324,7 @@ class GpuBackend implements WebGpuBackend {
   }
 
   drawKernels(): DrawKernels {
-    return this.#rows;
+    return this.#draws;
   }
 
   /** @throws {UnsupportedError} Always. */
@@ -326,9 +344,16 @@ class GpuBackend implements WebGpuBackend {
     return referenceKernels;
   }
 
-  /** @throws {UnsupportedError} Always. */
+  lateFuseKernels(): LateRowKernels<object> {
+    return this.#fuseKernels as LateRowKernels<object>;
+  }
+
+  sharesDevice(other: WebGpuBackend): boolean {
+    return other instanceof GpuBackend && other.#gpu.device === this.#gpu.device;
+  }
+
   screenKernels(): ScreenKernels {
-    throw notHere("a screen of tokens");
+    return this.#screenKernels;
   }
 
   wireKernels(): WireKernels {
@@ -337,9 +362,7 @@ class GpuBackend implements WebGpuBackend {
 
   codebookKernels(): CodebookKernels {
     const run = (name: string, count: number, params: Params) => this.#forEach(name, count, params);
-    const write = (at: number, words: Uint32Array<ArrayBuffer>) =>
-      this.#recorder.write(this.#region.buffer, at, words);
-    return gpuCodebookKernels(this, run, write);
+    return gpuCodebookKernels(this.#floats, run);
   }
 
   /** A kernel with a thread for each of `count` values. */
@@ -351,22 +374,13 @@ class GpuBackend implements WebGpuBackend {
 
   #run(name: string, params: Params, groups: readonly [number, number], second?: GPUBuffer): void {
     if (groups[0] === 0) return;
-    const buffers = { floats: this.#region.buffer, second };
+    const buffers = { floats: this.#floats.buffer, second };
     this.#recorder.dispatch(this.#pipelines.named(name), buffers, params, groups);
   }
 
-  #freeFloats({ offset, length, isSlice }: GpuFloats): void {
-    if (isSlice) throw new TypeError("Cannot free a slice: free what it is of");
-    this.#region.free(offset);
-    this.#memory.release(stride(length) * 4);
-  }
-
-  #scratchOf(words: number): number {
-    if (words > this.#scratch.words) {
-      if (this.#scratch.words > 0) this.#region.free(this.#scratch.offset);
-      this.#scratch = { offset: this.#region.allocate(words * 4), words };
-    }
-    return this.#scratch.offset / 4;
+  /** What a row stands in; null: on another device. */
+  #storeOf({ backend }: PlacedRow): FloatStore | null {
+    return backend instanceof GpuBackend && this.sharesDevice(backend) ? backend.#floats : null;
   }
 }
 

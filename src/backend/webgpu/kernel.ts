@@ -17,14 +17,17 @@ export interface Kernel {
   readonly name: string;
   readonly kind: KernelKind;
   /** Element type of `floats`. Bits that need not be numbers travel as u32. */
-  readonly floats: "f32" | "u32" | "vec4<f32>";
+  readonly floats: "f32" | "u32" | "vec4<f32>" | "vec4<u32>";
   /** Element type of binding 2. */
   readonly second?: "u32" | "vec4<u32>";
   /** Names of the parameters, in order; those that end in ":f32" are floats, the others u32. At most 64 words. */
   readonly params: readonly string[];
   /** Behind the parameters: words in fours, `p.list`. */
   readonly list?: number;
+  /** Features of the device: `enable`. */
   readonly features?: readonly string[];
+  /** Features of the language: `requires`. */
+  readonly requires?: readonly string[];
   readonly code: string;
 }
 
@@ -54,12 +57,13 @@ export const PARAM_BYTES = 256;
 export const PARAM_WORDS = PARAM_BYTES / 4;
 
 export function shaderOf(kernel: Kernel): string {
-  const { kind, floats, second = "u32", list, features = [], code } = kernel;
+  const { kind, floats, second = "u32", list, features = [], requires = [], code } = kernel;
   const members = fieldsOf(kernel).map(({ name, type }) => `${name}: ${type},`);
   if (list !== undefined) members.push(`@align(16) list: array<vec4<u32>, ${list}>,`);
   const access = kind === "weights" ? "read" : "read_write";
   return [
     ...features.map((feature) => `enable ${feature};`),
+    ...requires.map((feature) => `requires ${feature};`),
     `struct Params { ${members.join(" ")} }`,
     "@group(0) @binding(0) var<uniform> p: Params;",
     `@group(0) @binding(1) var<storage, read_write> floats: array<${floats}>;`,

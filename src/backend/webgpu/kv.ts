@@ -1,5 +1,5 @@
 /**
- * kv: caches of keys and values, in pages of one GPU buffer; the kernels' layout is drawn in wgsl/attention.ts.
+ * kv: caches of keys and values, in pages of one GPU buffer; the kernels' layout is drawn in wgsl/kv.ts.
  */
 import { expectInteger, UnsupportedError } from "../../errors.ts";
 import type { KvCache, KvShape } from "../backend.ts";

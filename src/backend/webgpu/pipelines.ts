@@ -8,23 +8,42 @@ import { type Kernel, type KernelKind, PARAM_BYTES, shaderOf } from "./kernel.ts
 import { attentionKernels } from "./wgsl/attention.ts";
 import { codebookKernels } from "./wgsl/codebook.ts";
 import { drawKernels } from "./wgsl/draw.ts";
+import { embedKernel } from "./wgsl/embed.ts";
+import { kvKernels } from "./wgsl/kv.ts";
 import { layerKernels } from "./wgsl/layer.ts";
-import { COLUMN_VARIANTS, type ColumnVariant, embedKernel, matmulKernel } from "./wgsl/matmul.ts";
+import { COLUMN_VARIANTS, matmulKernel, rowsOfGroup } from "./wgsl/matmul.ts";
+import { PACKED_FORMATS } from "./wgsl/packed.ts";
+import { type Levels, roundKernel } from "./wgsl/round.ts";
 import { rowKernels } from "./wgsl/row.ts";
+import { scanKernels } from "./wgsl/scan.ts";
+import { TILE_COLUMNS, TILE_ROWS, tileKernel } from "./wgsl/tile.ts";
 
 export interface Pipeline {
   readonly kernel: Kernel;
   readonly pipeline: GPUComputePipeline;
 }
 
+/** A matmul for some number of columns. */
+export interface MatmulPipeline extends Pipeline {
+  /** Columns of a workgroup, and its rows where a row has that many units. */
+  readonly columns: number;
+  rows(units: number): number;
+  /** To which levels its inputs are to be rounded before; null: they are taken as they are. */
+  readonly levels: Levels | null;
+}
+
+/** From so many columns on a tile is better, though some of its columns may be empty. */
+const LEAST_FOR_TILE = 17;
+
 const KINDS: readonly KernelKind[] = ["floats", "weights", "kv"];
 
 const KERNELS: Readonly<Record<string, Kernel>> = {
   ...layerKernels,
-  ...attentionKernels,
+  ...kvKernels,
   ...rowKernels,
   ...codebookKernels,
   ...drawKernels,
+  ...scanKernels,
 };
 
 export class Pipelines {
@@ -32,10 +51,12 @@ export class Pipelines {
   readonly groupLayouts: Readonly<Record<KernelKind, GPUBindGroupLayout>>;
   readonly #gpu: GpuDevice;
   readonly #layouts: Readonly<Record<KernelKind, GPUPipelineLayout>>;
+  readonly #kernels: Readonly<Record<string, Kernel>>;
   readonly #made = new Map<string, Pipeline>();
 
   constructor(gpu: GpuDevice) {
     this.#gpu = gpu;
+    this.#kernels = { ...KERNELS, ...attentionKernels(gpu.subgroupSize) };
     const { device } = gpu;
     const each = <T>(make: (kind: KernelKind) => T) =>
       Object.fromEntries(KINDS.map((kind) => [kind, make(kind)])) as Record<KernelKind, T>;
@@ -45,16 +66,30 @@ export class Pipelines {
     );
   }
 
-  named(name: string): Pipeline {
-    return this.#of(name, () => KERNELS[name]);
+  /** Of a kernel that few models need: compiled when it is first used. */
+  of(kernel: Kernel): Pipeline {
+    return this.#of(kernel.name, () => kernel);
   }
 
-  /** Of the variant for so many columns: the next larger one, or the largest. */
-  matmul(type: WeightType, columns: number): Pipeline & { readonly columns: ColumnVariant } {
+  named(name: string): Pipeline {
+    return this.#of(name, () => this.#kernels[name]);
+  }
+
+  /** For so many columns: the next larger number there is, or the largest. */
+  matmul(type: WeightType, columns: number): MatmulPipeline {
+    const levels = this.#levelsOf(type);
+    if (columns >= LEAST_FOR_TILE) {
+      const made = this.#of(`matmul ${type} tile`, () => tileKernel(type, levels !== null));
+      return { ...made, columns: TILE_COLUMNS, rows: () => TILE_ROWS, levels };
+    }
     const variant = COLUMN_VARIANTS.find((some) => some >= columns) ?? COLUMN_VARIANTS.at(-1)!;
-    const { subgroupSize } = this.#gpu;
-    const made = this.#of(`matmul ${type} ${variant}`, () => matmulKernel(type, variant, subgroupSize));
-    return { ...made, columns: variant };
+    const made = this.#of(`matmul ${type} ${variant}`, () => matmulKernel(type, variant, levels !== null));
+    return { ...made, columns: variant, rows: rowsOfGroup, levels };
+  }
+
+  /** What rounds inputs. */
+  round(levels: Levels): Pipeline {
+    return this.#of(`round ${levels}`, () => roundKernel(levels));
   }
 
   embed(type: WeightType): Pipeline {
@@ -71,12 +106,14 @@ export class Pipelines {
     types: Iterable<WeightType>,
     onProgress: (ready: number, total: number) => void = () => {},
   ): Promise<void> {
-    const { subgroupSize } = this.#gpu;
-    const kernels = new Map(Object.entries(KERNELS));
+    const kernels = new Map(Object.entries(this.#kernels));
     for (const type of types) {
+      const levels = this.#levelsOf(type);
+      if (levels !== null) kernels.set(`round ${levels}`, roundKernel(levels));
       kernels.set(`embed ${type}`, embedKernel(type));
+      kernels.set(`matmul ${type} tile`, tileKernel(type, levels !== null));
       for (const columns of COLUMN_VARIANTS) {
-        kernels.set(`matmul ${type} ${columns}`, matmulKernel(type, columns, subgroupSize));
+        kernels.set(`matmul ${type} ${columns}`, matmulKernel(type, columns, levels !== null));
       }
     }
     const missing = [...kernels].filter(([name]) => !this.#made.has(name));
@@ -88,6 +125,10 @@ export class Pipelines {
         onProgress(++ready, missing.length);
       }),
     );
+  }
+
+  #levelsOf(type: WeightType): Levels | null {
+    return (this.#gpu.packed && PACKED_FORMATS[type]?.levels) || null;
   }
 
   async #compile(kernel: Kernel): Promise<GPUComputePipeline> {

@@ -1,10 +1,11 @@
 /**
  * recorder: calls in order, in as few submissions as can be.
  *
- *     dispatch, dispatch, …, read   →   one write of all parameters, one command buffer, one wait
+ *     dispatch, write, dispatch, …, read, read   →   one write of all parameters, one command buffer, one wait
  *
- * A decoding step is one command buffer: what is dispatched is recorded and submitted when something is read. Parameters
- * of all calls stand in one buffer, 256 bytes each, at a dynamic offset.
+ * A decoding step is one command buffer: what is dispatched is recorded, and submitted when something is read; reads that
+ * are asked for in one go, as those of several sessions, share it. Parameters of all calls stand in one buffer, 256 bytes
+ * each, at a dynamic offset; so does what is written in between, and is copied from there when its turn has come.
  */
 import { UnsupportedError } from "../../errors.ts";
 import { expectWell, type GpuDevice } from "./device.ts";
@@ -13,6 +14,8 @@ import type { Pipeline, Pipelines } from "./pipelines.ts";
 
 /** Calls whose parameters fit the buffer: more than a step of a large model has. */
 const MOST_CALLS = 2048;
+/** Bytes written in the middle of a command buffer: masks of a few rows of a large vocabulary. */
+const UPLOAD_BYTES = 1 << 17;
 
 // GPUBufferUsage and GPUMapMode: names that not every host defines.
 export const USAGE = {
@@ -25,6 +28,12 @@ export const USAGE = {
 const MAP_READ = 1;
 
 export type Params = Readonly<Record<string, number>>;
+
+/** What has gone to a device, and come from it. */
+export interface Traffic {
+  readonly submissions: number;
+  readonly readBytes: number;
+}
 
 /** What calls of kernels go to. */
 export interface Target {
@@ -40,17 +49,30 @@ export class Recorder {
   readonly #params: GPUBuffer;
   readonly #words = new Uint32Array(MOST_CALLS * PARAM_WORDS);
   #calls = 0;
+  readonly #uploads: GPUBuffer;
+  readonly #uploadBytes = new Uint8Array(UPLOAD_BYTES);
+  #uploaded = 0;
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
   #groups = new WeakMap<GPUBuffer, WeakMap<GPUBuffer, GPUBindGroup>>();
   /** Buffers to read through that are free. */
   #staging: GPUBuffer[] = [];
+  /** Reads that are recorded and wait for the rest of their command buffer. */
+  #reads = 0;
+  #submissions = 0;
+  #readBytes = 0;
   #closed = false;
 
   constructor(gpu: GpuDevice, pipelines: Pipelines) {
     this.#gpu = gpu;
     this.#pipelines = pipelines;
     this.#params = this.createBuffer(MOST_CALLS * PARAM_BYTES, USAGE.uniform | USAGE.copyTarget);
+    this.#uploads = this.createBuffer(UPLOAD_BYTES, USAGE.copySource | USAGE.copyTarget);
+  }
+
+  /** Command buffers submitted, and bytes read back, so far. */
+  get traffic(): Traffic {
+    return { submissions: this.#submissions, readBytes: this.#readBytes };
   }
 
   createBuffer(size: number, usage: number): GPUBuffer {
@@ -94,10 +116,18 @@ export class Recorder {
     record(this.#encoder);
   }
 
-  /** Writes now what later calls see; earlier ones do not. `offset` and the length are multiples of 4. */
+  /** Writes what later calls see; earlier ones do not. `offset` and the length are multiples of 4. */
   write(buffer: GPUBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
-    this.submit();
-    this.#gpu.device.queue.writeBuffer(buffer, offset, data);
+    const { byteLength } = data;
+    if (this.#encoder === null || this.#uploaded + byteLength > UPLOAD_BYTES) {
+      this.submit();
+      this.#gpu.device.queue.writeBuffer(buffer, offset, data);
+      return;
+    }
+    const from = this.#uploaded;
+    this.#uploadBytes.set(new Uint8Array(data.buffer, data.byteOffset, byteLength), from);
+    this.#uploaded += byteLength;
+    this.encode((encoder) => encoder.copyBufferToBuffer(this.#uploads, from, buffer, offset, byteLength));
   }
 
   submit(): void {
@@ -106,9 +136,12 @@ export class Recorder {
     if (this.#encoder === null) return;
     const { queue } = this.#gpu.device;
     if (this.#calls > 0) queue.writeBuffer(this.#params, 0, this.#words, 0, this.#calls * PARAM_WORDS);
+    if (this.#uploaded > 0) queue.writeBuffer(this.#uploads, 0, this.#uploadBytes, 0, this.#uploaded);
     queue.submit([this.#encoder.finish()]);
+    this.#submissions++;
     this.#encoder = null;
     this.#calls = 0;
+    this.#uploaded = 0;
   }
 
   /**
@@ -120,6 +153,10 @@ export class Recorder {
     expectWell(this.#gpu);
     const staging = this.#takeStaging(bytes);
     this.encode((encoder) => encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes));
+    this.#readBytes += bytes;
+    this.#reads++;
+    await null;
+    this.#reads--;
     this.submit();
     try {
       await staging.mapAsync(MAP_READ, 0, bytes);
@@ -136,8 +173,9 @@ export class Recorder {
     return values;
   }
 
-  /** Nothing that was recorded and not submitted is done. */
+  /** Nothing that was recorded and not submitted is done, unless someone waits for it. */
   close(): void {
+    if (this.#reads > 0) this.submit();
     this.#closed = true;
     this.#pass?.end();
     this.#pass = null;
@@ -145,6 +183,7 @@ export class Recorder {
     for (const staging of this.#staging) staging.destroy();
     this.#staging = [];
     this.#params.destroy();
+    this.#uploads.destroy();
   }
 
   #openPass(): GPUComputePassEncoder {

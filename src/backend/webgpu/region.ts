@@ -99,3 +99,27 @@ export class Region {
     return this.#recorder.createBuffer(size, USAGE.storage | USAGE.copySource | USAGE.copyTarget);
   }
 }
+
+/** Room for what kernels leave each other and for results, in a region; grows to the largest need. */
+export class Scratch {
+  readonly #region: Region;
+  #offset: number;
+  #words: number;
+
+  constructor(region: Region, words: number) {
+    this.#region = region;
+    this.#offset = region.allocate(words * 4);
+    this.#words = words;
+  }
+
+  /** Room for so many words, until the next call. @returns Where, in words. */
+  of(words: number): number {
+    if (words > this.#words) {
+      if (this.#words > 0) this.#region.free(this.#offset);
+      this.#words = 0;
+      this.#offset = this.#region.allocate(words * 4);
+      this.#words = words;
+    }
+    return this.#offset / 4;
+  }
+}

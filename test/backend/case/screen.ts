@@ -47,7 +47,7 @@ interface Plain {
   readonly codes: Uint8Array;
 }
 
-function randomTables(vocab: number, hidden: number, random: Random): Plain {
+export function randomTables(vocab: number, hidden: number, random: Random): Plain {
   const pairs = hidden / 8;
   const codes = Uint8Array.from({ length: vocab * 2 * pairs }, () => random.below(16));
   const packed = new Uint8Array(productShape(vocab, hidden).codes).fill(0xa5);
@@ -183,7 +183,12 @@ export function screenCases(create: CreateBackend): void {
         expect(kernels.racer(x, length, { ...bar, score: best * 2 })).toBe(-1);
       }
     });
+  });
+}
 
+/** Those of them that every backend has. */
+export function productCases(create: CreateBackend): void {
+  describe("screenKernels of product codes", () => {
     test.each([
       [1, 8],
       [15, 16],

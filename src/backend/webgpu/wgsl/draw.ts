@@ -1,47 +1,45 @@
 /**
- * draw: the exponential race over a whole row, with the noise of src/philox.ts.
+ * draw: the best tokens of rows, and the exponential race over them, with the noise of src/philox.ts.
  *
- *     score  =  (x − largest) / T − ln E        E = −ln u, u the token's noise
+ *     score  =  (logit − largest) / T − ln E        E = −ln u, u the token's noise
+ *
+ * Several rows in one call: group.y is the row, and what is asked of it stands in a table of TASK_WORDS words each. Logits
+ * that pipelines change are changed in the row, and put back afterwards.
+ *
+ *     drawChange   drawLargest   drawRace   drawJoin   drawList   drawRestore
  *
  * The two best scores come back with the winner: who is closer to the other than rounding may have put it is not believed.
  *
- * Accuracy  a score is within 2e-5 for those that may win.
+ * Accuracy  a score is within 2e-5 for those that may win, but for what rounding made of a changed logit.
  * Cost      a draw for four tokens, where one of them can still win: noise is at most 2^-33 below 1, so that −ln E < 22.9.
  */
 import { STAGE } from "../../../philox.ts";
 import type { Kernel } from "../kernel.ts";
-import { GROUPS, LARGEST } from "./row.ts";
+import { changeKernels } from "./change.ts";
+import { listKernels } from "./list.ts";
+import { PHILOX } from "./philox.ts";
+import { MAIN, THREADS, taskKernel } from "./task.ts";
 
-const THREADS = 256;
-
-const PHILOX = /* wgsl */ `
-fn multiply_high(a: u32, b: u32) -> u32 {
-  let low = a & 0xffffu;
-  let high = a >> 16u;
-  let middle = high * (b & 0xffffu) + ((low * (b & 0xffffu)) >> 16u);
-  let other = low * (b >> 16u) + (middle & 0xffffu);
-  return high * (b >> 16u) + (middle >> 16u) + (other >> 16u);
-}
-fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
-  var c = counter;
-  var k = key;
-  for (var round = 0u; round < 10u; round++) {
-    let high0 = multiply_high(c.x, 0xd2511f53u);
-    let high1 = multiply_high(c.z, 0xcd9e8d57u);
-    c = vec4<u32>(high1 ^ c.y ^ k.x, c.z * 0xcd9e8d57u, high0 ^ c.w ^ k.y, c.x * 0xd2511f53u);
-    k += vec2<u32>(0x9e3779b9u, 0xbb67ae85u);
+const TWO_LARGEST = /* wgsl */ `
+var<workgroup> largest_orders: array<u32, ${THREADS}>;
+var<workgroup> second_orders: array<u32, ${THREADS}>;
+var<workgroup> places: array<u32, ${THREADS}>;
+/** Into the first element of each: the largest, the lowest id that has it, and the second. */
+fn join_two_largest(thread: u32) {
+  workgroupBarrier();
+  for (var half = ${THREADS / 2}u; half > 0u; half /= 2u) {
+    if (thread < half) {
+      let order = largest_orders[thread + half];
+      let id = places[thread + half];
+      let seconds = max(second_orders[thread], second_orders[thread + half]);
+      second_orders[thread] = max(seconds, min(largest_orders[thread], order));
+      if (order > largest_orders[thread] || (order == largest_orders[thread] && id < places[thread])) {
+        largest_orders[thread] = order;
+        places[thread] = id;
+      }
+    }
+    workgroupBarrier();
   }
-  return c;
-}
-/** -ln E of a word of noise. Near 1, u is told by its distance from 1: f32 has no room for it otherwise. */
-fn gumbel(word: u32) -> f32 {
-  var e: f32;
-  if (word < 0x80000000u) { e = -logarithm((f32(word) + 0.5) * 2.3283064365386963e-10); }
-  else {
-    let v = (f32(~word) + 0.5) * 2.3283064365386963e-10;
-    e = double_artanh(v / (2.0 - v));
-  }
-  return -logarithm(e);
 }`;
 
 const TWO_BEST = /* wgsl */ `
@@ -64,34 +62,70 @@ fn join_two_best(thread: u32) {
   }
 }`;
 
-/** Words of a group's result: two scores and the winner. */
-const RESULT = 3;
-
 export const drawKernels: Readonly<Record<string, Kernel>> = {
-  /** Scratch: behind orders and sums per group two scores and a token. */
-  drawParts: {
-    name: "drawParts",
-    kind: "floats",
-    floats: "u32",
-    params: ["x", "count", "groups", "scratch", "seedLow", "seedHigh", "position", "inverse:f32"],
-    code: /* wgsl */ `${PHILOX}${LARGEST}${TWO_BEST}
+  ...changeKernels,
+  ...listKernels,
+  /** Parts: per group the largest order, whose it is, and the second. */
+  drawLargest: taskKernel(
+    "drawLargest",
+    /* wgsl */ `${TWO_LARGEST}
+${MAIN} {
+  let x = task(group.y, X);
+  let mask = task(group.y, MASK);
+  var largest = 0u;
+  var next = 0u;
+  var place = 0u;
+  for (var id = group.x * ${THREADS}u + thread; id < p.count; id += p.groups * ${THREADS}u) {
+    let order = order_at(x, mask, id);
+    next = max(next, min(order, largest));
+    if (order > largest) { largest = order; place = id; }
+  }
+  largest_orders[thread] = largest;
+  second_orders[thread] = next;
+  places[thread] = place;
+  join_two_largest(thread);
+  if (thread == 0u) {
+    let to = task(group.y, PARTS) + 3u * group.x;
+    floats[to] = largest_orders[0];
+    floats[to + 1u] = places[0];
+    floats[to + 2u] = second_orders[0];
+  }
+}`,
+  ),
+  /** Parts, behind those: per group Σ exp((logit − largest) / T), and two scores and the winner of the race. */
+  drawRace: taskKernel(
+    "drawRace",
+    /* wgsl */ `${PHILOX}${TWO_BEST}
 const HIGHEST_GUMBEL = 22.9;
-@compute @workgroup_size(${THREADS})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let largest = bitcast<f32>(bits_of_order(largest_of_all(thread)));
+${MAIN} {
+  let x = task(group.y, X);
+  let mask = task(group.y, MASK);
+  let inverse = bitcast<f32>(task(group.y, INVERSE));
+  let position = task(group.y, POSITION);
+  let key = vec2<u32>(task(group.y, SEED_LOW), task(group.y, SEED_HIGH));
+  let isRace = task(group.y, LIST) == 0u;
+  orders[thread] = 0u;
+  if (thread < p.groups) { orders[thread] = floats[task(group.y, PARTS) + 3u * thread]; }
+  let largest = value_of(join_largest(thread));
+  var sum = 0.0;
   var best = LOWEST;
   var next = LOWEST;
   var token = 0u;
-  let quads = (p.count + 3u) / 4u;
+  // Of the best token alone no law is needed.
+  let quads = select((p.count + 3u) / 4u, 0u, inverse == 0.0);
   for (var quad = group.x * ${THREADS}u + thread; quad < quads; quad += p.groups * ${THREADS}u) {
     var scores = vec4<f32>(LOWEST);
     for (var j = 0u; j < 4u; j++) {
-      let bits = floats[p.x + 4u * quad + j];
-      if (4u * quad + j < p.count && order_of(bits) > 0u) { scores[j] = (bitcast<f32>(bits) - largest) * p.inverse; }
+      let id = 4u * quad + j;
+      if (id >= p.count) { break; }
+      let order = order_at(x, mask, id);
+      if (order == 0u) { continue; }
+      scores[j] = max((value_of(order) - largest) * inverse, -1e30);
+      sum += exponential(scores[j]);
     }
     let most = max(max(scores.x, scores.y), max(scores.z, scores.w));
-    if (most == LOWEST || most + HIGHEST_GUMBEL < next) { continue; }
-    let words = philox(vec4<u32>(p.position, ${STAGE.gumbel}u, quad, 0u), vec2<u32>(p.seedLow, p.seedHigh));
+    if (!isRace || most == LOWEST || most + HIGHEST_GUMBEL < next) { continue; }
+    let words = philox(vec4<u32>(position, ${STAGE.gumbel}u, quad, 0u), key);
     for (var j = 0u; j < 4u; j++) {
       if (scores[j] == LOWEST) { continue; }
       let score = scores[j] + gumbel(words[j]);
@@ -105,46 +139,60 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   first[thread] = best;
   second[thread] = next;
   winner[thread] = token;
+  sums[thread] = sum;
   join_two_best(thread);
+  let total = join_sum(thread);
   if (thread == 0u) {
-    let to = p.scratch + ${2 * GROUPS}u + ${RESULT}u * group.x;
-    floats[to] = bitcast<u32>(first[0]);
-    floats[to + 1u] = bitcast<u32>(second[0]);
-    floats[to + 2u] = winner[0];
+    let to = task(group.y, PARTS) + 3u * p.groups + 4u * group.x;
+    floats[to] = bitcast<u32>(total);
+    floats[to + 1u] = bitcast<u32>(first[0]);
+    floats[to + 2u] = bitcast<u32>(second[0]);
+    floats[to + 3u] = winner[0];
   }
 }`,
-  },
-  /** Result: winner, both scores, bits of its logit, of the largest, and of the sum of exponentials. */
-  draw: {
-    name: "draw",
-    kind: "floats",
-    floats: "u32",
-    params: ["x", "count", "groups", "scratch", "result"],
-    code: /* wgsl */ `${LARGEST}${TWO_BEST}
-@compute @workgroup_size(${THREADS})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let order = largest_of_all(thread);
+  ),
+  /** One group per row. Result: of a token RESULT_WORDS words; of a list the largest logit and the sum, in its head. */
+  drawJoin: taskKernel(
+    "drawJoin",
+    /* wgsl */ `${TWO_LARGEST}${TWO_BEST}
+${MAIN} {
+  largest_orders[thread] = 0u;
+  second_orders[thread] = 0u;
+  places[thread] = 0u;
   first[thread] = LOWEST;
   second[thread] = LOWEST;
   winner[thread] = 0u;
   sums[thread] = 0.0;
   if (thread < p.groups) {
-    let origin = p.scratch + ${2 * GROUPS}u + ${RESULT}u * thread;
-    first[thread] = bitcast<f32>(floats[origin]);
-    second[thread] = bitcast<f32>(floats[origin + 1u]);
-    winner[thread] = floats[origin + 2u];
-    sums[thread] = bitcast<f32>(floats[p.scratch + ${GROUPS}u + thread]);
+    let parts = task(group.y, PARTS);
+    largest_orders[thread] = floats[parts + 3u * thread];
+    places[thread] = floats[parts + 3u * thread + 1u];
+    second_orders[thread] = floats[parts + 3u * thread + 2u];
+    let race = parts + 3u * p.groups + 4u * thread;
+    sums[thread] = bitcast<f32>(floats[race]);
+    first[thread] = bitcast<f32>(floats[race + 1u]);
+    second[thread] = bitcast<f32>(floats[race + 2u]);
+    winner[thread] = floats[race + 3u];
   }
+  join_two_largest(thread);
   join_two_best(thread);
   let total = join_sum(thread);
-  if (thread == 0u) {
-    floats[p.result] = winner[0];
-    floats[p.result + 1u] = bitcast<u32>(first[0]);
-    floats[p.result + 2u] = bitcast<u32>(second[0]);
-    floats[p.result + 3u] = floats[p.x + winner[0]];
-    floats[p.result + 4u] = bits_of_order(order);
-    floats[p.result + 5u] = bitcast<u32>(total);
+  if (thread > 0u) { return; }
+  let result = task(group.y, RESULT);
+  let largest = select(bits_of_order(largest_orders[0]), 0xff800000u, largest_orders[0] == 0u);
+  if (task(group.y, LIST) > 0u) {
+    floats[result + 1u] = largest;
+    floats[result + 2u] = bitcast<u32>(total);
+    return;
   }
+  let token = select(winner[0], places[0], task(group.y, INVERSE) == 0u);
+  floats[result] = token;
+  floats[result + 1u] = bitcast<u32>(first[0]);
+  floats[result + 2u] = bitcast<u32>(second[0]);
+  floats[result + 3u] = floats[task(group.y, X) + token];
+  floats[result + 4u] = largest;
+  floats[result + 5u] = select(bits_of_order(second_orders[0]), 0xff800000u, second_orders[0] == 0u);
+  floats[result + 6u] = bitcast<u32>(total);
 }`,
-  },
+  ),
 };

@@ -27,6 +27,9 @@ export interface GpuFormat {
   readonly pieces: readonly string[];
 }
 
+/** Parameters of kernels that read weights: word of the matrix that each section begins with. */
+export const SECTIONS = ["section0", "section1", "section2"];
+
 const halves: SectionWords = (units) => Math.ceil(units / 2);
 const words: SectionWords = (units) => units;
 const halfPerEight: SectionWords = (units) => Math.ceil(units / 16);
@@ -199,4 +202,11 @@ fn sixes(bits: u32) -> vec4<u32> {
   return ((vec4<u32>(bits) >> vec4<u32>(0u, 2u, 4u, 6u)) & vec4<u32>(3u)) << vec4<u32>(4u);
 }`,
   };
+}
+
+/** `Unit` and `load` of a type, and for its pieces the functions `piece0(u)`, `piece1(u)`, … */
+export function piecesOf(type: WeightType): string {
+  const { code, pieces } = GPU_FORMATS[type];
+  const functions = pieces.map((piece, i) => `fn piece${i}(u: Unit) -> vec4<f32> { return ${piece}; }`);
+  return [code, ...functions].join("\n");
 }

@@ -1,159 +1,172 @@
 /**
- * matmul: out[c, r] = Σ_k W[r, k] · x[c, k], and rows of W as they are.
+ * matmul: out[c, r] = Σ_k W[r, k] · x[c, k] for 1 to 8 columns, fit to read weights as fast as memory gives them.
  *
- * A team of 32 threads makes some rows for some columns: thread l takes the units l, l + 32, … of a row, decodes them in
- * registers, and multiplies them with each column. The 32 sums are added at the end.
+ * A team of threads (`lanesOf`) makes four rows for some columns: thread l takes the units l, l + lanes, … of a row, decodes
+ * them in registers, and multiplies them with each column. The sums of a team are added at the end, through workgroup memory.
+ * wgsl/tile.ts is the same for more columns.
  *
- * Accuracy  f32: a thread's sum in order of k, then the sums in order of l. A column's order is the same in all variants, so
- *           are its bits, however many columns there are.
- * Cost      weights are read once per group of columns; an input is read once for all rows of a team.
+ * Order     a thread's sum in order of k, then the sums in order of l. Both kernels and all numbers of columns keep it, so a
+ *           column has the same bits however many there are. It is why sums are not left to `subgroupAdd`, whose order is the
+ *           driver's own; with 4 rows to a thread, adding up is a twentieth of the work.
+ * Packed    inputs rounded beforehand, sums of a unit in whole numbers (wgsl/packed.ts); else f32 throughout.
+ * f16       not used: sums of products with 11 bits are further off than Q8_0 is, and memory has no more to give for them.
+ *
+ * Why it should keep up with memory (counted, not measured; ops: of a lane; SM: an H100's 132 multiprocessors):
+ *   loads   a thread has a unit of 4 rows under way, 128 bytes of Q8_0 or 64 of Q4_0, in vectors of 16 bytes; threads beside
+ *           each other read vectors beside each other. 3.3 TB/s from 0.7 µs away are 18 KB under way per SM: 3 workgroups of
+ *           Q8_0, 5 of Q4_0, of 32 that fit. Scales are a section of their own, one line of it for 64 units.
+ *   ops     for a weight of Q8_0 or Q4_0 5.6 with one column, 12.6 with eight; packed 1.1 and 1.2, with eight 4.6 and 3.4. At
+ *           2 TB/s, 0.7 of what an H100 copies, 8.1 weights of Q8_0 or 15.3 of Q4_0 pass an SM in a clock, which has 128 ops:
+ *           one column needs 45 and 86, packed 9 and 18; eight 102 and, too many, 193, packed 37 and 52. An integrated GPU of
+ *           1e12 ops and 50 GB/s comes to 0.2 and 0.4 of its time, packed 0.1; with eight columns of Q4_0 0.8, packed 0.2.
+ *   inputs  are read once for 4 rows, from the first cache, where all teams find the same.
+ *   groups  V = 151,936 and D = 896 are 4,748 workgroups of 32 rows, 36 for each SM: no long tail. Wide rows get teams of 32
+ *           threads, so that 4,096 rows are 512 workgroups.
  */
 import type { WeightType } from "../../../format/blocks.ts";
 import type { Kernel } from "../kernel.ts";
-import { GPU_FORMATS } from "./formats.ts";
+import { GPU_FORMATS, piecesOf, SECTIONS } from "./formats.ts";
+import { PACKED_FORMATS, type PackedFormat, packedSum } from "./packed.ts";
+import { PACKED_FEATURE, vectorsOfBlock } from "./round.ts";
 
-/** Threads that share rows. */
-const TEAM = 32;
-/** Teams of a workgroup: their sums should take a few KiB, so that many workgroups are under way. */
-const teamsFor = (columns: number) => (columns < 4 ? 2 : 1);
+/** Threads of a workgroup. */
+const THREADS = 64;
 
-/** Columns that are made together, fewest first; further ones in groups of the most. */
+/** Columns that are made together, fewest first. */
 export const COLUMN_VARIANTS = [1, 4, 8] as const;
 export type ColumnVariant = (typeof COLUMN_VARIANTS)[number];
 
 /** Rows that a team makes: a vector of the result. */
 const ROWS = 4;
 
-/** Rows that a workgroup makes. */
-export const rowsOfGroup = (columns: number) => teamsFor(columns) * ROWS;
+/** Threads that share the rows of a matrix, by the units of a row: few enough that most have something to do. */
+export const lanesOf = (units: number) => (units < 48 ? 8 : 32);
 
-const SECTIONS = ["section0", "section1", "section2"];
+/** Rows that a workgroup makes. */
+export const rowsOfGroup = (units: number) => (THREADS / lanesOf(units)) * ROWS;
+
+export const MATMUL_PARAMS = [
+  "x",
+  "xStride",
+  "columns",
+  "cols",
+  "out",
+  "outStride",
+  "first",
+  "rows",
+  "units",
+  "lanes",
+  "across",
+  ...SECTIONS,
+];
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
-/** @param subgroupSize Lanes that add up without memory; null: all by memory. */
-export function matmulKernel(type: WeightType, columns: ColumnVariant, subgroupSize: number | null): Kernel {
-  const { unit, code, pieces } = GPU_FORMATS[type];
-  const teams = teamsFor(columns);
-  const threads = TEAM * teams;
-  const isBlock = unit === 32;
-  const sums = range(columns).flatMap((c) => range(ROWS).map((r) => `sums[${ROWS * c + r}]`));
-  const step = pieces.map((_, i) => {
-    const weights = range(ROWS).map((r) => `let w${r} = piece${i}(u${r});`);
-    const products = range(columns).flatMap((c) => {
-      const at = `p.x + column${c} * p.xStride + unit * ${pieces.length}u + ${i}u`;
-      const x = isBlock ? `floats[${at}]` : `masked(floats[${at}], unit * ${unit}u + ${4 * i}u)`;
-      return [
-        `let x${c} = ${x};`,
-        ...range(ROWS).map((r) => `sums[${ROWS * c + r}] = dot4(w${r}, x${c}, sums[${ROWS * c + r}]);`),
-      ];
-    });
-    return `{ ${[...weights, ...products].join("\n")} }`;
-  });
-  return {
-    name: `matmul ${type} ${columns}`,
-    kind: "weights",
-    floats: "vec4<f32>",
-    second: "vec4<u32>",
-    features: subgroupSize === null ? [] : ["subgroups"],
-    params: [
-      "x",
-      "xStride",
-      "columns",
-      "cols",
-      "out",
-      "outStride",
-      "first",
-      "rows",
-      "units",
-      "across",
-      ...SECTIONS,
-    ],
-    code: /* wgsl */ `${code}
-${pieces.map((piece, i) => `fn piece${i}(u: Unit) -> vec4<f32> { return ${piece}; }`).join("\n")}
-
-/** What lies behind a vector may be anything. */
+/** What lies behind a vector may be anything; four products are added in order. */
+export const DOT4 = /* wgsl */ `
 fn masked(x: vec4<f32>, k: u32) -> vec4<f32> {
   return select(vec4<f32>(0.0), x, vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.cols));
 }
 fn dot4(w: vec4<f32>, x: vec4<f32>, sum: f32) -> f32 {
   return fma(w.w, x.w, fma(w.z, x.z, fma(w.y, x.y, fma(w.x, x.x, sum))));
-}
+}`;
 
-var<workgroup> parts: array<f32, ${sums.length * (threads + 1)}>;
+/** @param packed Whether inputs are rounded; only for types of PACKED_FORMATS. */
+export function matmulKernel(type: WeightType, columns: ColumnVariant, packed: boolean): Kernel {
+  const format = packed ? PACKED_FORMATS[type]! : null;
+  const values = columns * ROWS;
+  const each = range(columns);
+  return {
+    name: `matmul ${type} ${columns}${packed ? " packed" : ""}`,
+    kind: "weights",
+    floats: packed ? "vec4<u32>" : "vec4<f32>",
+    second: "vec4<u32>",
+    requires: packed ? [PACKED_FEATURE] : [],
+    params: MATMUL_PARAMS,
+    code: /* wgsl */ `${piecesOf(type)}
+${DOT4}
+var<workgroup> parts: array<f32, ${values * (THREADS + 1)}>;
+var<workgroup> results: array<f32, ${(THREADS / 8) * values}>;
 
-@compute @workgroup_size(${threads})
+@compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let lane = thread % ${TEAM}u;
-  let row = ((group.y * p.across + group.x) * ${teams}u + thread / ${TEAM}u) * ${ROWS}u;
+  let lane = thread % p.lanes;
+  let teams = ${THREADS}u / p.lanes;
+  let firstRow = (group.y * p.across + group.x) * teams * ${ROWS}u;
+  let row = firstRow + thread / p.lanes * ${ROWS}u;
   let column = group.z * ${columns}u;
-  ${range(columns)
-    .map((c) => `let column${c} = min(column + ${c}u, p.columns - 1u);`)
-    .join("\n  ")}
+  ${each.map((c) => `let x${c} = p.x + min(column + ${c}u, p.columns - 1u) * p.xStride;`).join("\n  ")}
   ${range(ROWS)
     .map((r) => `let row${r} = p.first + min(row + ${r}u, p.rows - 1u);`)
     .join("\n  ")}
-  var sums: array<f32, ${sums.length}>;
-  for (var unit = lane; unit < p.units; unit += ${TEAM}u) {
+  ${range(values)
+    .map((v) => `var sum${v} = 0.0;`)
+    .join(" ")}
+  for (var unit = lane; unit < p.units; unit += p.lanes) {
     ${range(ROWS)
       .map((r) => `let u${r} = load(row${r}, unit);`)
       .join("\n    ")}
-    ${step.join("\n    ")}
+    ${format === null ? plainStep(type, each) : packedStep(format, each)}
   }
-  for (var i = 0u; i < ${sums.length}u; i++) {
-    parts[i * ${threads + 1}u + thread] = ${subgroupSize === null ? "sums[i]" : "subgroupAdd(sums[i])"};
-  }
-  workgroupBarrier();
-  // Thread i of a team: row i % 4 of column i / 4.
-  var sum = 0.0;
-  if (lane < ${sums.length}u) {
-    let start = lane * ${threads + 1}u + (thread - lane);
-    for (var l = 0u; l < ${TEAM}u; l += ${subgroupSize === null ? 1 : Math.min(subgroupSize, TEAM)}u) { sum += parts[start + l]; }
-  }
-  workgroupBarrier();
-  parts[thread] = sum;
-  workgroupBarrier();
-  if (lane < ${columns}u && row < p.rows && column + lane < p.columns) {
-    let i = thread - lane + ${ROWS}u * lane;
-    floats[p.out + (column + lane) * p.outStride + row / ${ROWS}u] =
-      vec4<f32>(parts[i], parts[i + 1u], parts[i + 2u], parts[i + 3u]);
-  }
-}`,
-  };
-}
-
-/** Rows of one dispatch of `embed`: pairs of a row and where it goes. */
-export const EMBED_ROWS = 24;
-
-export function embedKernel(type: WeightType): Kernel {
-  const { unit, code, pieces } = GPU_FORMATS[type];
-  return {
-    name: `embed ${type}`,
-    kind: "weights",
-    floats: "u32",
-    second: "vec4<u32>",
-    params: ["out", "outStride", "cols", "units", ...SECTIONS],
-    list: EMBED_ROWS / 2,
-    // Bits of F32 go as they are: arithmetic might change a subnormal.
-    code: /* wgsl */ `${code}
-${pieces.map((piece, i) => `fn piece${i}(u: Unit) -> vec4<f32> { return ${piece}; }`).join("\n")}
-fn put(at: u32, k: u32, w: vec4<u32>) {
-  for (var j = 0u; j < 4u; j++) { if (k + j < p.cols) { floats[at + k + j] = w[j]; } }
-}
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let unit = id.x;
-  if (unit >= p.units) { return; }
-  let pair = p.list[id.y / 2u];
-  let row = select(pair.z, pair.x, id.y % 2u == 0u);
-  let out = p.out + select(pair.w, pair.y, id.y % 2u == 0u) * p.outStride;
-  let u = load(row, unit);
-  ${pieces
-    .map(
-      (_, i) =>
-        `put(out, unit * ${unit}u + ${4 * i}u, ${type === "F32" ? "u.codes" : `bitcast<vec4<u32>>(piece${i}(u))`});`,
-    )
+  ${range(values)
+    .map((v) => `parts[${v * (THREADS + 1)}u + thread] = sum${v};`)
     .join("\n  ")}
+  workgroupBarrier();
+  // Value i: of team i / ${values} what its threads have in their sum i % ${values}.
+  for (var i = thread; i < teams * ${values}u; i += ${THREADS}u) {
+    let start = i % ${values}u * ${THREADS + 1}u + i / ${values}u * p.lanes;
+    var sum = 0.0;
+    for (var l = 0u; l < p.lanes; l++) { sum += parts[start + l]; }
+    results[i] = sum;
+  }
+  workgroupBarrier();
+  for (var i = thread; i < teams * ${columns}u; i += ${THREADS}u) {
+    let c = column + i % ${columns}u;
+    let r = firstRow + i / ${columns}u * ${ROWS}u;
+    let four = vec4<f32>(${range(ROWS)
+      .map((r) => `results[${ROWS}u * i + ${r}u]`)
+      .join(", ")});
+    if (r < p.rows && c < p.columns) { floats[p.out + c * p.outStride + r / ${ROWS}u] = ${packed ? "bitcast<vec4<u32>>(four)" : "four"}; }
+  }
 }`,
   };
+}
+
+function plainStep(type: WeightType, columns: readonly number[]): string {
+  const { unit, pieces } = GPU_FORMATS[type];
+  const steps = pieces.map((_, i) => {
+    const weights = range(ROWS).map((r) => `let w${r} = piece${i}(u${r});`);
+    const products = columns.flatMap((c) => {
+      const at = `floats[x${c} + unit * ${pieces.length}u + ${i}u]`;
+      const x = unit === 32 ? at : `masked(${at}, unit * ${unit}u + ${4 * i}u)`;
+      return [
+        `let v${c} = ${x};`,
+        ...range(ROWS).map((r) => `sum${ROWS * c + r} = dot4(w${r}, v${c}, sum${ROWS * c + r});`),
+      ];
+    });
+    return `{ ${[...weights, ...products].join("\n")} }`;
+  });
+  return steps.join("\n    ");
+}
+
+function packedStep(format: PackedFormat, columns: readonly number[]): string {
+  const vectors = vectorsOfBlock(format.levels);
+  const word = (i: number, r: number) => format.words[i].replaceAll("u.", `u${r}.`);
+  const weights = range(ROWS).flatMap((r) => range(8).map((i) => `let w${r}_${i} = ${word(i, r)};`));
+  const products = columns.map((c) => {
+    const loads = range(vectors).map((i) => `let v${i} = floats[x${c} + unit * ${vectors}u + ${i}u];`);
+    const sums = range(ROWS).map((r) => {
+      const at = `sum${ROWS * c + r}`;
+      const sum = packedSum(
+        format,
+        at,
+        (i) => `w${r}_${i}`,
+        (i) => `v${i}`,
+        (name) => `u${r}.${name}`,
+      );
+      return `${at} = ${sum};`;
+    });
+    return `{ ${[...loads, ...sums].join("\n")} }`;
+  });
+  return [...weights, ...products].join("\n    ");
 }

@@ -47,9 +47,8 @@ fn join_best(thread: u32) {
   }
 }`;
 
-/** The largest value, NaN above all so that it is not lost, and sums over a workgroup. */
-export const LARGEST = /* wgsl */ `
-fn order_with_nan(bits: u32) -> u32 { return select(order_of(bits), 0xffffffffu, (bits & 0x7fffffffu) > 0x7f800000u); }
+/** The largest order, and a sum, over a workgroup. */
+export const JOIN = /* wgsl */ `
 fn bits_of_order(order: u32) -> u32 { return select(~order, order & 0x7fffffffu, (order & 0x80000000u) != 0u); }
 var<workgroup> orders: array<u32, ${THREADS}>;
 fn join_largest(thread: u32) -> u32 {
@@ -68,7 +67,11 @@ fn join_sum(thread: u32) -> f32 {
     workgroupBarrier();
   }
   return sums[0];
-}
+}`;
+
+/** The largest value, NaN above all so that it is not lost, and sums of exponentials. */
+const LARGEST = /* wgsl */ `${JOIN}
+fn order_with_nan(bits: u32) -> u32 { return select(order_of(bits), 0xffffffffu, (bits & 0x7fffffffu) > 0x7f800000u); }
 /** The largest of all groups, which the stage before has left. */
 fn largest_of_all(thread: u32) -> u32 {
   orders[thread] = 0u;
@@ -182,76 +185,4 @@ ${MAIN} {
   }
 }`,
   ),
-  top: rowKernel("top", ["x", "count", "wanted", "result"], topCode()),
 };
-
-/**
- * The `wanted` largest, in any order, of one workgroup. The order of the last of them is found by its bytes, highest first,
- * with a histogram each (radix select); of those that have it the lowest ids are taken.
- *
- * Result: how many, then pairs of an id and the bits of its value.
- */
-function topCode(): string {
-  return /* wgsl */ `
-var<workgroup> counts: array<atomic<u32>, 256>;
-var<workgroup> taken: atomic<u32>;
-var<workgroup> ties: array<u32, ${THREADS}>;
-var<workgroup> found: array<u32, 2>;
-
-${MAIN} {
-  // Orders that begin with the bits of \`prefix\` are in question; \`left\` of them are wanted.
-  var prefix = 0u;
-  var left = p.wanted;
-  for (var byte = 0u; byte < 4u; byte++) {
-    let shift = 24u - 8u * byte;
-    atomicStore(&counts[thread], 0u);
-    workgroupBarrier();
-    for (var i = thread; i < p.count; i += ${THREADS}u) {
-      let order = order_of(floats[p.x + i]);
-      let isIn = byte == 0u || (order >> (shift + 8u)) == (prefix >> (shift + 8u));
-      if (order > 0u && isIn) { atomicAdd(&counts[(order >> shift) & 0xffu], 1u); }
-    }
-    workgroupBarrier();
-    if (thread == 0u) {
-      var above = 0u;
-      var bucket = 255u;
-      loop {
-        let here = atomicLoad(&counts[bucket]);
-        if (above + here >= left || bucket == 0u) { break; }
-        above += here;
-        bucket--;
-      }
-      found[0] = bucket;
-      found[1] = left - above;
-    }
-    workgroupBarrier();
-    prefix |= workgroupUniformLoad(&found)[0] << shift;
-    left = workgroupUniformLoad(&found)[1];
-    workgroupBarrier();
-  }
-  // Thread by thread a stretch of the row: ties are taken in order of their ids.
-  let stretch = (p.count + ${THREADS - 1}u) / ${THREADS}u;
-  let begin = min(thread * stretch, p.count);
-  let end = min(begin + stretch, p.count);
-  var here = 0u;
-  for (var i = begin; i < end; i++) { if (order_of(floats[p.x + i]) == prefix) { here++; } }
-  ties[thread] = here;
-  if (thread == 0u) { atomicStore(&taken, 0u); }
-  workgroupBarrier();
-  var before = 0u;
-  for (var t = 0u; t < thread; t++) { before += ties[t]; }
-  for (var i = begin; i < end; i++) {
-    let bits = floats[p.x + i];
-    let order = order_of(bits);
-    var isTaken = order > prefix;
-    if (order == prefix && order > 0u) { isTaken = before < left; before++; }
-    if (isTaken) {
-      let to = p.result + 1u + 2u * atomicAdd(&taken, 1u);
-      floats[to] = i;
-      floats[to + 1u] = bits;
-    }
-  }
-  workgroupBarrier();
-  if (thread == 0u) { floats[p.result] = atomicLoad(&taken); }
-}`;
-}
