@@ -9,10 +9,15 @@
  * With the default verifier every emitted token is what the sampler makes of the row that plain decoding would have
  * computed, and its randomness depends on the position alone: the text is the same with and without a drafter, bit for
  * bit. Others keep the law of the text, or say that they do not.
+ *
+ * Where rows are made on another device the sampler's choices are made there too, as far as it can (drawn-outcome.ts): a few
+ * words come back instead of rows.
  */
+import type { DrawTask, ScanTask } from "../backend/draw-kernels.ts";
 import type { RowMath } from "../backend/row-math.ts";
 import type { Draft } from "./draft.ts";
-import { type DraftRows, decide, type TextPolicy } from "./outcome.ts";
+import { type DrawnRows, decideDrawn, questionOf } from "./drawn-outcome.ts";
+import { type DraftRows, decide, type Outcome, type TextPolicy, type Verification } from "./outcome.ts";
 import type { Choice } from "./pipeline.ts";
 import { PIECE, readTokens } from "./read-tokens.ts";
 import { Sampler, type SamplerSettings } from "./sampler.ts";
@@ -22,7 +27,15 @@ import { NOTHING, type Speculation, SpeculationRun } from "./speculation.ts";
 interface Forward {
   readonly length: number;
   readonly capacity: number;
+  /** Told where `draw` is. */
+  readonly vocab?: number;
   forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<DraftRows>;
+  draw?(
+    tokens: ArrayLike<number>,
+    tasks: readonly DrawTask[],
+    parents?: ArrayLike<number>,
+    scan?: ScanTask,
+  ): Promise<DrawnRows>;
   truncate(length: number, path?: readonly number[]): void;
 }
 
@@ -69,14 +82,14 @@ export async function* generate(
     const room = Math.min(maxTokens - emitted - 1, session.capacity - start);
     const proposal = run && emitted > 0 ? run.propose(room) : NOTHING;
     const draft = proposal instanceof Promise ? await proposal : proposal;
-    const rows = await session.forward(...call(pending, draft));
+    const answer = await ask(session, pending, draft, verification, run?.observes);
     run?.computed();
 
     // All rows are looked at before anything is yielded: they are gone once someone else uses the session.
-    const outcome = decide(draft, rows, start, verification);
+    const outcome = answer.outcome ?? decide(answer.draft, answer.rows, start, verification);
     const tokens = outcome.emitted.map(({ token }) => token);
     sampler.commit(tokens, outcome.emitted[tokens.length - 1].state);
-    run?.account(pending[pending.length - 1], rows, tokens, outcome);
+    run?.account(pending[pending.length - 1], answer.rows, tokens, outcome);
     keep(session, start, draft, outcome.accepted, pending.length);
 
     for (const choice of outcome.emitted) {
@@ -90,11 +103,33 @@ export async function* generate(
   return "length";
 }
 
-/** The target's call for a draft after `pending`: a row for the last of them and for each node. */
-function call(
+/** What came of a call: rows, or what can be decided without them. */
+type Answer =
+  | { readonly outcome: Outcome; readonly rows: null }
+  | { readonly outcome: null; readonly rows: DraftRows; readonly draft: Draft };
+
+/** Has the session compute, and draw where rows are far away and nobody needs them. */
+async function ask(
+  session: Forward,
   pending: readonly number[],
-  { tokens, parents }: Draft,
-): [tokens: number[], rows: number, parents?: number[]] {
+  draft: Draft,
+  verification: Verification,
+  needsRows = false,
+): Promise<Answer> {
+  const [tokens, count, parents] = call(pending, draft);
+  const start = session.length + pending.length;
+  const question = session.draw && !needsRows ? questionOf(draft, start, session.vocab!, verification) : null;
+  if (question === null) return { outcome: null, rows: await session.forward(tokens, count, parents), draft };
+  const drawn = await session.draw!(tokens, question.tasks, parents, question.scan);
+  const outcome = decideDrawn(draft, drawn, verification);
+  if (outcome !== null) return { outcome, rows: null };
+  return { outcome, rows: await drawn.load(), draft: question.draft };
+}
+
+type ForwardCall = [tokens: number[], rows: number, parents?: number[]];
+
+/** The target's call for a draft after `pending`: a row for the last of them and for each node. */
+function call(pending: readonly number[], { tokens, parents }: Draft): ForwardCall {
   const all = [...pending, ...Array.from(tokens)];
   const rows = tokens.length + 1;
   if (parents === undefined) return [all, rows];

@@ -8,14 +8,14 @@
 import type { LawKernels } from "../backend/law-kernels.ts";
 import type { RowMath } from "../backend/row-math.ts";
 import { log } from "../math.ts";
-import type { Draft, Row } from "./draft.ts";
-import type { FindBest } from "./pipeline/shortlist.ts";
+import type { Draft, Row, RowSet } from "./draft.ts";
 import {
   type Choice,
   type Distribution,
   denseProbabilities,
   type PipelineState,
   probabilityOf,
+  type SparedRow,
   topLogProbabilities,
 } from "./pipeline.ts";
 import type { LogitsRow, Sampler } from "./sampler.ts";
@@ -29,10 +29,10 @@ export interface DraftRows {
   readonly count: number;
   readonly vocab: number;
   row(index: number): Row;
-  /** Rows are made when they are first asked for, and `top` does without them. */
-  readonly isLazy?: boolean;
   top?(index: number, count: number): { ids: Uint32Array; logits: Float32Array };
   law?(index: number): LawKernels;
+  /** What is told of a row without making it, where rows are made when they are first looked at. */
+  spared?(index: number): SparedRow;
 }
 
 /** A verifier and its options. The sampler of "match" is the text's own. */
@@ -93,7 +93,7 @@ function decideBySampler(draft: Draft, rows: DraftRows, start: number, verificat
     }
   };
   const verdict = verify({
-    rows,
+    rows: rows.spared === undefined ? rows : unseen(rows),
     draft: { ...draft, law: "one-hot" },
     start,
     random: seededRandom(seed),
@@ -124,6 +124,12 @@ function decideByLaws(draft: Draft, rows: DraftRows, start: number, verification
   return { ...pathOf(verdict, emitted.length), emitted };
 }
 
+/** Rows that are there and nobody looks at, as `sample` is told the index: to look at the others would make them. */
+function unseen({ count, vocab }: DraftRows): RowSet {
+  const row = new Float32Array(vocab);
+  return { count, vocab, row: () => row };
+}
+
 /** What of the verdict lies before the end of the text. */
 function pathOf({ accepted, stats }: Verdict, emitted: number): Pick<Outcome, "accepted" | "tested"> {
   return { accepted: accepted.slice(0, emitted), tested: Math.min(stats.tested, emitted) };
@@ -131,17 +137,17 @@ function pathOf({ accepted, stats }: Verdict, emitted: number): Pick<Outcome, "a
 
 function rowAt(rows: DraftRows, index: number): LogitsRow {
   const { top } = rows;
-  if (rows.isLazy && top) return lazyRow(rows, index, (count) => top.call(rows, index, count));
+  if (rows.spared !== undefined) return lazyRow(rows, index, rows.spared(index));
   // The row last: a view of it.
   const kernels = top && { best: (count: number) => top.call(rows, index, count), law: rows.law?.(index) };
   return { kernels, values: rows.row(index) };
 }
 
-function lazyRow(rows: DraftRows, index: number, best: FindBest): LogitsRow {
+function lazyRow(rows: DraftRows, index: number, spared: SparedRow): LogitsRow {
   return {
-    spared: { vocab: rows.vocab, best },
+    spared,
     get kernels() {
-      return { best, law: rows.law?.(index) };
+      return { best: spared.best, law: rows.law?.(index) };
     },
     get values() {
       return rows.row(index);

@@ -14,6 +14,7 @@
  *        the row, each step on it and the race, most of which kernels take over (pipeline/whole-row.ts). Nothing sorts
  *        the vocabulary.
  */
+import type { Drawn, DrawTask } from "../backend/draw-kernels.ts";
 import { expectInteger } from "../errors.ts";
 import { Fingerprint } from "../format/fingerprint.ts";
 import { type EncodedRow, logitsOf } from "../format/wire/index.ts";
@@ -25,10 +26,12 @@ import {
   type TokenLogProbability,
   topLogProbabilities,
 } from "./pipeline/distribution.ts";
+import { DrawnRow } from "./pipeline/drawn-row.ts";
 import { Occurrences } from "./pipeline/history.ts";
-import { type Planned, planOf } from "./pipeline/plan.ts";
+import { type Planned, plainTemperature, planOf } from "./pipeline/plan.ts";
 import { race } from "./pipeline/race.ts";
-import { type FindBest, type SamplingKernels, Shortlist } from "./pipeline/shortlist.ts";
+import { type SamplingKernels, Shortlist } from "./pipeline/shortlist.ts";
+import type { DrawnToken, SparedRow } from "./pipeline/spared.ts";
 import type { Place } from "./pipeline/step.ts";
 import { kindOf, readSteps, type Step } from "./pipeline/steps.ts";
 
@@ -49,7 +52,8 @@ export {
   type PresetOptions,
   presetSteps,
 } from "./pipeline/presets.ts";
-export type { FindBest, SamplingKernels } from "./pipeline/shortlist.ts";
+export type { SamplingKernels } from "./pipeline/shortlist.ts";
+export type { DrawLaw, DrawnToken, DrawPlace, FindBest, SparedRow } from "./pipeline/spared.ts";
 export { STEP_NAMES, type Step, type StepName } from "./pipeline/steps.ts";
 
 /** Where in a text the row stands, and what the choice may depend on. */
@@ -103,6 +107,9 @@ export class Pipeline {
   readonly #plan: readonly Planned[];
   readonly #withMemory: readonly Step[];
   readonly #shortlist: Shortlist;
+  readonly #drawnRow: DrawnRow;
+  /** Of a head that draws itself; null: it cannot do what the steps do. */
+  readonly #temperature: number | null;
   readonly #occurrences = new Occurrences();
   #candidates = new Candidates(0);
 
@@ -112,6 +119,8 @@ export class Pipeline {
     this.#withMemory = steps.filter((step) => kindOf(step).memory !== undefined);
     this.#plan = planOf(steps, this.#withMemory);
     this.#shortlist = new Shortlist(this.#plan);
+    this.#drawnRow = new DrawnRow(this.#plan);
+    this.#temperature = plainTemperature(this.#plan);
   }
 
   toJSON(): readonly Step[] {
@@ -151,18 +160,72 @@ export class Pipeline {
   }
 
   /**
-   * As `sample`, without the row: for pipelines that begin by keeping some of the best tokens, whatever the others are.
+   * As `sample`, without the row: for pipelines that begin by keeping some of the best tokens, or some that they name,
+   * and, where a head draws itself, for those that edit single tokens and have a temperature.
    *
-   * @param best Tells the best of the row, (vocab).
+   * @param top As for `sample`; null: the token is enough, its log-probability may be NaN.
    * @returns null if the row is needed.
    */
-  sampleBest(best: FindBest, vocab: number, context: SamplingContext, top = 0): Choice | null {
-    expectInteger("top", top, 0, 2 ** 31 - 1);
+  sampleSpared(row: SparedRow, context: SamplingContext, top: number | null = 0): Choice | null {
+    expectInteger("top", top ?? 0, 0, 2 ** 31 - 1);
+    if (context.bitmask !== undefined) return null;
+    const { vocab } = row;
+    const place = this.#place({ length: vocab }, context);
+    const drawn = this.#drawSpared(row, place, top);
+    if (drawn !== undefined) return drawn && { ...drawn, state: context.state ?? this.start() };
     if (this.#candidates.vocab !== vocab) this.#candidates = new Candidates(vocab);
     const candidates = this.#candidates;
-    if (context.bitmask !== undefined || !this.#shortlist.loadFew(candidates, best)) return null;
-    this.#apply(0, this.#place({ length: vocab }, context), this.#memory(context));
-    return candidates.count === 0 ? null : this.#choose(candidates, context, top);
+    const done = this.#shortlist.loadSpared(candidates, row, place);
+    if (done < 0) return null;
+    this.#apply(done, place, this.#memory(context));
+    return candidates.count === 0 ? null : this.#choose(candidates, context, top ?? 0);
+  }
+
+  /** What a head draws; null: it is the row that must tell. Undefined: draws are not what the steps ask for. */
+  #drawSpared(
+    { vocab, logit, draw, race }: SparedRow,
+    place: Place,
+    top: number | null,
+  ): DrawnToken | null | undefined {
+    if (this.#temperature === null) return undefined;
+    const { seed, position } = place;
+    const at = { temperature: this.#temperature, seed, position };
+    if (draw !== undefined && logit !== undefined) {
+      return draw({ ...at, edits: this.#shortlist.editsOf({ length: vocab, at: logit }, place) }, top ?? 0);
+    }
+    if (race === undefined || top !== null) return undefined;
+    // Which tokens are edited does not depend on their logits.
+    const edits = this.#shortlist.editsOf({ length: vocab, at: () => 0 }, place);
+    const token = edits.tokens.length === 0 ? race(at) : null;
+    return token === null ? null : { token, logProbability: NaN, top: [] };
+  }
+
+  /**
+   * What a device that has the row is to tell instead of it, for `sampleDrawn`; null: the row is needed.
+   *
+   * @param vocab Tokens of the row.
+   */
+  drawTask(vocab: number, context: SamplingContext): DrawTask | null {
+    return this.#drawnRow.task(this.#place({ length: vocab }, context), vocab);
+  }
+
+  /**
+   * As `sample`, of what `drawTask` asked for. The token is the one that `sample` would choose.
+   *
+   * @returns null if the row is needed.
+   */
+  sampleDrawn(drawn: Drawn, vocab: number, context: SamplingContext): Choice | null {
+    if ("token" in drawn) {
+      const { token, logProbability } = drawn;
+      return { token, logProbability, top: [], state: context.state ?? this.start() };
+    }
+    if (this.#candidates.vocab !== vocab) this.#candidates = new Candidates(vocab);
+    const candidates = this.#candidates;
+    const place = this.#place({ length: vocab }, context);
+    const done = this.#drawnRow.load(candidates, drawn, place);
+    if (done < 0) return null;
+    this.#apply(done, place, []);
+    return candidates.count === 0 ? null : this.#choose(candidates, context, 0);
   }
 
   #choose(candidates: Candidates, context: SamplingContext, top: number): Choice {

@@ -5,9 +5,9 @@
  * remembers. Rows in a draft are looked at as if the draft's tokens before them had been emitted; nothing is kept of
  * that until `commit`.
  */
+import type { Drawn, DrawTask } from "../backend/draw-kernels.ts";
 import { type Constraint, maskAfter } from "./constraint.ts";
 import type { Row } from "./draft.ts";
-import type { FindBest } from "./pipeline/shortlist.ts";
 import type {
   Choice,
   Distribution,
@@ -15,14 +15,15 @@ import type {
   PipelineState,
   SamplingContext,
   SamplingKernels,
+  SparedRow,
 } from "./pipeline.ts";
 
 /** A row where it lies, and kernels if they reach it there. */
 export interface LogitsRow {
   readonly values: Row;
   readonly kernels?: SamplingKernels;
-  /** Tells the best tokens without the values, which are made when they are looked at. */
-  readonly spared?: { readonly vocab: number; readonly best: FindBest };
+  /** What can be told without the values, which are made when they are looked at. */
+  readonly spared?: SparedRow;
 }
 
 export interface SamplerSettings {
@@ -31,8 +32,8 @@ export interface SamplerSettings {
   readonly seed: number;
   /** What may be emitted; stands after the prompt when decoding begins. */
   readonly constraint?: Constraint;
-  /** Alternatives to tell with each token. Default 0. */
-  readonly top?: number;
+  /** Alternatives to tell with each token. Default 0; null: not even its log-probability, which may be NaN. */
+  readonly top?: number | null;
   /** Tokens before the prompt, which nobody remembers: positions count them. Default 0. */
   readonly offset?: number;
 }
@@ -43,6 +44,7 @@ export class Sampler {
   readonly #constraint: Constraint | undefined;
   /** Alternatives that `choose` tells. */
   readonly top: number;
+  readonly #asked: number | null;
   readonly #promptLength: number;
   readonly #offset: number;
   readonly #history: number[];
@@ -55,7 +57,8 @@ export class Sampler {
     this.pipeline = pipeline;
     this.#seed = seed;
     this.#constraint = constraint;
-    this.top = top;
+    this.top = top ?? 0;
+    this.#asked = top;
     this.#promptLength = prompt.length;
     this.#offset = offset;
     this.#history = [...prompt];
@@ -77,11 +80,21 @@ export class Sampler {
     const { spared } = row;
     const few =
       spared &&
-      this.#at(path, {}, state, (context) =>
-        this.pipeline.sampleBest(spared.best, spared.vocab, context, this.top),
-      );
+      this.#at(path, {}, state, (context) => this.pipeline.sampleSpared(spared, context, this.#asked));
     if (few) return few;
     return this.#at(path, row, state, (context) => this.pipeline.sample(row.values, context, this.top));
+  }
+
+  /** What a device that has the row after the emitted tokens and `path` is asked instead; null: the row is needed. */
+  drawTask(vocab: number, path: readonly number[]): DrawTask | null {
+    // What a device rounds would be seen.
+    if (this.#asked !== null) return null;
+    return this.#at(path, {}, this.#state, (context) => this.pipeline.drawTask(vocab, context));
+  }
+
+  /** As `choose`, of what the device told; null: the row is needed. */
+  chooseDrawn(drawn: Drawn, vocab: number, path: readonly number[] = []): Choice | null {
+    return this.#at(path, {}, this.#state, (context) => this.pipeline.sampleDrawn(drawn, vocab, context));
   }
 
   /** The law of the token after the emitted ones and `path`; null if the grammar does not allow `path`. */

@@ -76,6 +76,11 @@ export class SpeculationRun {
     return this.#round.draft;
   }
 
+  /** Whether the drafter learns from rows. */
+  get observes(): boolean {
+    return this.#speculation.drafter.observe !== undefined;
+  }
+
   /** Says that the target has answered. */
   computed(): void {
     this.#computed = this.#speculation.now();
@@ -85,8 +90,14 @@ export class SpeculationRun {
    * Tells the drafter what the rows held, and the controller and the statistics how it went.
    *
    * @param last The token before the draft.
+   * @param rows Null if nobody has them here.
    */
-  account(last: number, rows: DraftRows, tokens: readonly number[], { accepted, tested }: Outcome): void {
+  account(
+    last: number,
+    rows: DraftRows | null,
+    tokens: readonly number[],
+    { accepted, tested }: Outcome,
+  ): void {
     const { controller, now, stats } = this.#speculation;
     this.#unfed.push(...tokens);
     const round = this.#round;
@@ -95,7 +106,7 @@ export class SpeculationRun {
     const { asked, draft, began, fed, drafted } = round;
     const sampled = now();
     // While nothing is asked for, nothing may cost: not even learning.
-    if (asked > 0) this.#observe(last, draft, rows);
+    if (asked > 0 && rows !== null) this.#observe(last, draft, rows);
     const verified = draft.tokens.length;
     const overhead = asked > 0 ? fed - began + (now() - sampled) : 0;
     controller.record({

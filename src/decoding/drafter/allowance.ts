@@ -3,13 +3,15 @@
  *
  *     behind  =  time of rounds with a draft  −  tokens they emitted · time of a plain step          (negative: ahead)
  *
- * A round is afforded if, even were every drafted token rejected, `behind` would stay within 3 % of what plain decoding
- * had cost, or within one plain step while that is more (the first 33 tokens). So that bound holds at every token, for
- * any acceptance, as far as the costs are known.
+ * A round is afforded if, even were every drafted token rejected, `behind` would stay within 2.5 % of what plain decoding
+ * had cost, or within five quarters of a plain step while that is more (the first 50 tokens). So that bound holds at every
+ * token, for any acceptance, as far as the costs are known.
  */
 
-/** Of the time; the other 2 % of what is promised are for what the account cannot see: colder caches, and the asking itself. */
-const SHARE = 0.03;
+/** Of the time; the other half of what is promised are for what the account cannot see: colder caches, garbage, cold code. */
+const SHARE = 0.025;
+/** Plain steps that the first tries may lose: a second column, and what a small draft model takes for it. */
+const FIRST = 1.25;
 /** Plain steps that can be saved up: a good beginning must not pay for a long bad middle. */
 const MAX_SAVINGS = 32;
 
@@ -22,7 +24,7 @@ export class Allowance {
 
   /** Whether a round of `cost` may be made; it emits at least one token. */
   affords(cost: number, plainStep: number): boolean {
-    return this.#behind(cost, plainStep) <= Math.max(1, SHARE * (this.#tokens + 1)) * plainStep;
+    return this.#behind(cost, plainStep) <= Math.max(FIRST, SHARE * (this.#tokens + 1)) * plainStep;
   }
 
   /** Plain steps to make until a round of `cost` is afforded; 0: it is. */

@@ -3,6 +3,8 @@ import { expectGamma, type LocalDrafter, type LookupDraft, NO_DRAFT } from "./dr
 
 export class BestOfDrafter implements LocalDrafter {
   readonly vocab: number;
+  /** Absent where none of them learns: nobody needs rows then. */
+  readonly observe: LocalDrafter["observe"];
   readonly #drafters: readonly LocalDrafter[];
 
   /**
@@ -16,6 +18,12 @@ export class BestOfDrafter implements LocalDrafter {
     for (const [i, { vocab, length }] of drafters.entries()) {
       expectSame(`drafters[${i}].vocab`, vocab, this.vocab);
       expectSame(`drafters[${i}].length`, length, drafters[0].length);
+    }
+    const learners = this.#drafters.filter(({ observe }) => observe !== undefined);
+    if (learners.length > 0) {
+      this.observe = (token, successors) => {
+        for (const drafter of learners) drafter.observe!(token, successors);
+      };
     }
   }
 
@@ -33,10 +41,6 @@ export class BestOfDrafter implements LocalDrafter {
 
   truncate(length: number): void {
     for (const drafter of this.#drafters) drafter.truncate(length);
-  }
-
-  observe(token: number, successors: ArrayLike<number>): void {
-    for (const drafter of this.#drafters) drafter.observe?.(token, successors);
   }
 
   /** What is certain (a match of Infinity) is taken at once; later drafters are not asked then. */

@@ -3,7 +3,7 @@
  *
  *     round-costs  what rounds cost         ┐  draft-class: the length with the most tokens per time
  *     acceptance   what drafts give         ┘
- *     allowance    no round that could put speculation more than 3 % behind plain decoding, so that it is never 5 %
+ *     allowance    no round that could put speculation more than 2.5 % behind plain decoding, so that it is never 5 %
  *     rest         where no length pays: a try now and then
  *
  * Time comes in with each round, in any unit; there is no clock in here. What was learned of one request is kept for the
@@ -140,7 +140,8 @@ export class SpeculationController {
     for (const draftClass of this.#classes) {
       const { length, least } = draftClass.decide(choices);
       this.#asked = Math.max(this.#asked, length);
-      if (length === 0) steps = Math.min(steps, draftClass.rest.left || this.#stepsUntil(least));
+      if (length === 0)
+        steps = Math.min(steps, draftClass.rest.left || (least > 0 ? this.#stepsUntil(least) : LONGEST_SKIP));
     }
     if (this.#asked === 0) this.#skip = steps;
     return this.#asked;

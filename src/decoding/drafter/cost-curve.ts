@@ -14,16 +14,24 @@ export function smooth(mean: number | undefined, value: number, weight = WEIGHT)
 const COLD = 0.5;
 /** Calls after which code is not cold any more. */
 const WARM = 8;
-/** Calls of other sizes after which a mean is old: the machine may have been busy then. */
+/** Calls of other sizes after which a mean is old: the machine may have been busy then. Twice as many each time it was not. */
 const STALE = 256;
+const LONGEST_STALE = 1 << 16;
 /** The same after a single measurement. */
 const UNSURE = 16;
+/** A measurement above this share of an old mean says that the mean was right. */
+const CONFIRMED = 0.75;
+/** Items that kernels work on together, and what items of further groups are guessed to cost: nearly what those cost. */
+const GROUP = 8;
+const LATER_GROUPS = 0.85;
 
 interface Mean {
   cost: number;
   /** Calls it is of, and the last of them. */
   count: number;
   call: number;
+  /** Calls of other sizes for which it holds. */
+  lasting: number;
 }
 
 export class CostCurve {
@@ -35,7 +43,8 @@ export class CostCurve {
   readonly #hiccup: number;
 
   /**
-   * @param later What an item beyond the largest known size is guessed to cost, as a share of what items cost before.
+   * @param later What an item beyond the largest known size is guessed to cost, as a share of what items cost before, while
+   *   that is less than a group.
    * @param hiccup A call that takes this many times the mean, or more, met something else that the machine did.
    */
   constructor(later: number, hiccup: number) {
@@ -57,12 +66,14 @@ export class CostCurve {
     this.#calls++;
     const mean = this.#means.get(size);
     if (mean === undefined) {
-      this.#means.set(size, { cost: Math.min(cost, most), count: 1, call: this.#calls });
+      this.#means.set(size, { cost: Math.min(cost, most), count: 1, call: this.#calls, lasting: STALE });
       this.#known = [...this.#means.keys()].sort((a, b) => a - b);
       return cost;
     }
     const usual = mean.cost > 0 ? Math.min(cost, this.#hiccup * mean.cost) : cost;
     const isCold = mean.count < WARM && cost < COLD * mean.cost;
+    if (cost < CONFIRMED * mean.cost) mean.lasting = STALE;
+    else if (!this.#isFresh(size, mean)) mean.lasting = Math.min(2 * mean.lasting, LONGEST_STALE);
     mean.count = isCold ? 1 : mean.count + 1;
     mean.cost = smooth(mean.cost, usual, Math.max(1 / mean.count, COST_WEIGHT));
     mean.call = this.#calls;
@@ -98,19 +109,20 @@ export class CostCurve {
     const high = this.mean(above) ?? Infinity;
     if (below === 0 && above > 0) return high;
     const slope = below > first ? Math.max(0, low - this.mean(first)!) / (below - first) : item;
-    const onwards = low + (size - below) * slope * this.#later;
+    const onwards = low + (size - below) * slope * (below < GROUP ? this.#later : LATER_GROUPS);
     return above === 0 ? onwards : Math.min(onwards, low + ((high - low) * (size - below)) / (above - below));
   }
 
   /**
-   * What a call of `size` costs at most: no more than a larger one, and no more than smaller ones that share its items.
+   * What a call of `size` costs at most: no more than a larger one, and no more than smaller ones that share its items. An
+   * old mean counts only where it is less: it may be that of a busy moment, which would never be made up for.
    *
    * @param item Cost of a single item.
    */
   bound(size: number, item: number): number {
     const exact = this.mean(size);
-    if (exact !== undefined) return exact;
-    let least = size * item;
+    if (exact !== undefined && this.#isFresh(size)) return exact;
+    let least = Math.min(exact ?? Infinity, size * item);
     for (const known of this.#known) {
       const cost = this.mean(known)!;
       const several = Math.floor(size / known) * cost + (size % known) * item;
@@ -120,9 +132,8 @@ export class CostCurve {
   }
 
   /** Single items are measured again and again, whatever is done. */
-  #isFresh(size: number): boolean {
-    const mean = this.#means.get(size);
+  #isFresh(size: number, mean = this.#means.get(size)): boolean {
     if (mean === undefined) return false;
-    return size === 1 || this.#calls - mean.call <= (mean.count === 1 ? UNSURE : STALE);
+    return size === 1 || this.#calls - mean.call <= (mean.count === 1 ? UNSURE : mean.lasting);
   }
 }

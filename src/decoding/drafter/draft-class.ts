@@ -25,7 +25,7 @@ export interface DraftRound {
 export interface Decision {
   /** 0: none that promises enough is afforded. */
   readonly length: number;
-  /** The shortest that promises enough, afforded or not; 0 while resting. */
+  /** The shortest that promises enough, afforded or not; 0 while resting, or if none would even if all of it were right. */
   readonly least: number;
   readonly isTry: boolean;
 }
@@ -101,6 +101,7 @@ export class DraftClass {
       tried = i;
       best = speed;
     }
+    if (best < WORTHWHILE) return NONE;
     const least = lengths[tried];
     return { length: afforded[tried] ? least : 0, least, isTry: true };
   }

@@ -7,7 +7,7 @@
 import { grown } from "./window.ts";
 
 const FREE = -1;
-const FIRST_SIZE = 64;
+const FIRST_SIZE = 512;
 
 export class PairTable {
   /** Pairs held. */

@@ -2,11 +2,11 @@
  * rest: after a failure, decode plainly for a while.
  *
  * The first rest is one step (the rule of ONNX Runtime GenAI), the next twice as long, and so on, until what failures
- * cost is 1 % of the time.
+ * cost is half a percent of the time.
  */
 
 /** Failures' share of the time, when nothing else happens any more. */
-const SHARE = 0.01;
+const SHARE = 0.005;
 const LONGEST = 256;
 
 export class Rest {

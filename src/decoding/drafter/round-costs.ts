@@ -12,6 +12,8 @@ const DRAFT_HICCUP = 4;
 const COLD_DRAFT = 0.1;
 /** Neither does what it takes to tell the drafter of all tokens since it was last asked, if they are more than these. */
 const OFTEN = 16;
+/** Plain steps after which what drafting cost is old: who never asks again would never know. */
+const OLD = 512;
 /** Drafts that are charged in full: later ones not for what other things in the machine did. */
 const WARM_ASKS = 8;
 /** With the token before it, a group of columns. */
@@ -42,8 +44,8 @@ export class RoundCosts {
   readonly #priorDraft: number;
   readonly #priorOverhead: number;
   readonly #target = new CostCurve(LATER_COLUMNS, CALL_HICCUP);
-  readonly #draft = new CostCurve(1, DRAFT_HICCUP);
-  readonly #overhead = new CostCurve(1, DRAFT_HICCUP);
+  #draft = new CostCurve(1, DRAFT_HICCUP);
+  #overhead = new CostCurve(1, DRAFT_HICCUP);
   #asks = 0;
   /** Plain steps since the drafter was last asked. */
   #unasked = 0;
@@ -85,10 +87,11 @@ export class RoundCosts {
     drafted: number,
     spent: SpentCosts,
   ): { extra: number; all: number } {
-    const target = this.#target.record(verified + 1, spent.target);
+    const target = this.#recordCall(verified + 1, spent.target);
     const extra =
       asked > 0 ? this.#recordDrafting(asked, drafted, spent) : Math.min(spent.overhead, this.#overheadOf());
     this.#unasked = asked > 0 ? 0 : this.#unasked + 1;
+    if (this.#unasked > OLD) this.#forgetDrafting();
     return { extra, all: this.standStill ? this.probable(verified, asked) : target + extra };
   }
 
@@ -104,6 +107,14 @@ export class RoundCosts {
     return target.bound(length + 1, this.plainStep) + this.#drafting(asked);
   }
 
+  /** What a first call of its size takes beyond all that was to be expected is cold code, or something else in the machine. */
+  #recordCall(columns: number, cost: number): number {
+    const isFirst = this.#target.count(columns) === 0;
+    const most =
+      isFirst && columns > 1 ? CALL_HICCUP * this.#target.bound(columns, this.plainStep) : Infinity;
+    return Math.min(this.#target.record(columns, cost), most);
+  }
+
   #recordDrafting(asked: number, drafted: number, { draft, overhead }: SpentCosts): number {
     const cold = COLD_DRAFT * this.plainStep;
     // A draft that ended early was looked one token further.
@@ -111,11 +122,16 @@ export class RoundCosts {
     const most = this.#draft.estimate(tokens, this.#priorDraft * this.plainStep) + cold;
     const usualDraft = this.#draft.record(tokens, draft, most);
     const known = this.#overheadOf();
-    const usual = this.#unasked > OFTEN ? Math.min(overhead, known + cold) : overhead;
-    this.#overhead.record(ROUND, usual, known + cold);
-    // Until it is well known, it may well be what drafting takes.
-    if (this.#asks++ < WARM_ASKS) return draft + overhead;
+    if (this.#unasked <= OFTEN) this.#overhead.record(ROUND, overhead, known + cold);
+    // Until it is well known, it may well be what drafting takes; some milliseconds of another process are not.
+    if (this.#asks++ < WARM_ASKS) return Math.min(draft + overhead, DRAFT_HICCUP * this.plainStep);
     return usualDraft + Math.min(overhead, known + this.plainStep);
+  }
+
+  #forgetDrafting(): void {
+    this.#draft = new CostCurve(1, DRAFT_HICCUP);
+    this.#overhead = new CostCurve(1, DRAFT_HICCUP);
+    this.#unasked = 0;
   }
 
   #drafting(asked: number): number {

@@ -21,7 +21,7 @@ import { grown, type TokenIndex } from "./window.ts";
 const NONE = -1;
 /** The empty string, which ended before the first token. */
 export const ROOT = 0;
-const FIRST_SIZE = 64;
+const FIRST_SIZE = 512;
 
 export class SuffixAutomaton implements TokenIndex {
   length = 0;

@@ -15,7 +15,13 @@
  *
  * Source: Fan et al. 2024, arXiv:2406.15480.
  */
-import type { MatchTargets, RowKernels, Tilt } from "../../backend/fuse-kernels.ts";
+import {
+  type MatchTargets,
+  PENDING,
+  type Pending,
+  type StepKernels,
+  type Tilt,
+} from "../../backend/fuse-kernels.ts";
 import type { Solver } from "./plan.ts";
 
 export interface MatchRows<R> {
@@ -42,19 +48,27 @@ interface Point {
   readonly slope: number;
 }
 
+/** PENDING if a kernel's answer is. */
 export function solveMatch<R>(
-  kernels: RowKernels<R>,
+  kernels: StepKernels<R>,
   rows: MatchRows<R>,
   solver: Solver,
   limit: number,
-): MatchResult {
+): MatchResult | Pending {
   const { base, experts } = rows;
-  const targets = experts.map(({ expert, anti }) => kernels.matchTargets(base, expert, anti));
+  // All that is asked in any case comes first, so that it is waited for once.
+  const found = experts.map(({ expert, anti }) => kernels.matchTargets(base, expert, anti));
+  const grids = experts.map(({ expert, anti }) =>
+    kernels.tilt(base, expert, anti, 0, limit / GRID, GRID + 1),
+  );
+  if (!areThere(found) || !areThere(grids)) return PENDING;
+  const targets = found;
   let best: Point = { alpha: 0, objective: Infinity, slope: 0 };
   let active = 0;
+  let isPending = false;
   experts.forEach(({ expert, anti }, index) => {
     const point = (alpha: number, tilt: Tilt, start: number) => pointAt(alpha, tilt, start, targets);
-    const grid = kernels.tilt(base, expert, anti, 0, limit / GRID, GRID + 1);
+    const grid = grids[index];
     const start = grid[0].mean;
     const points = grid.map((tilt, j) => point((j * limit) / GRID, tilt, start));
     const at = firstLeast(points);
@@ -62,18 +76,27 @@ export function solveMatch<R>(
     if (solver === "continuous") {
       const before = points[Math.max(0, at - 1)];
       const after = points[Math.min(GRID, at + 1)];
-      const evaluate = (alpha: number) =>
-        point(alpha, kernels.tilt(base, expert, anti, alpha, 0, 1)[0], start);
-      found = refine(found, before, after, evaluate);
+      const evaluate = (alpha: number) => {
+        const tilts = kernels.tilt(base, expert, anti, alpha, 0, 1);
+        return tilts === PENDING ? PENDING : point(alpha, tilts[0], start);
+      };
+      const refined = refine(found, before, after, evaluate);
+      if (refined === PENDING) isPending = true;
+      else found = refined;
     }
     if (found.objective < best.objective) {
       best = found;
       active = index;
     }
   });
+  if (isPending) return PENDING;
   // Rows that have no token in common say nothing: the large model stays as it is.
   const { alpha, objective } = best.objective < Infinity ? best : { alpha: 0, objective: 0 };
   return { expert: active, alpha, objective, targets };
+}
+
+function areThere<T>(answers: readonly (T | Pending)[]): answers is readonly T[] {
+  return !answers.includes(PENDING);
 }
 
 function pointAt(
@@ -102,7 +125,12 @@ function firstLeast(points: readonly Point[]): number {
 }
 
 /** The zero of the slope between two points, by regula falsi; an end that stays counts half (Illinois). */
-function refine(found: Point, before: Point, after: Point, evaluate: (alpha: number) => Point): Point {
+function refine(
+  found: Point,
+  before: Point,
+  after: Point,
+  evaluate: (alpha: number) => Point | Pending,
+): Point | Pending {
   let [low, high] = found.slope > 0 ? [before, found] : [found, after];
   if (!(low.slope < 0 && high.slope > 0)) return found;
   let [lowSlope, highSlope] = [low.slope, high.slope];
@@ -111,6 +139,7 @@ function refine(found: Point, before: Point, after: Point, evaluate: (alpha: num
   for (let round = 0; round < MAX_REFINEMENTS && high.alpha - low.alpha > TOLERANCE; round++) {
     const share = lowSlope / (lowSlope - highSlope);
     const point = evaluate(low.alpha + (high.alpha - low.alpha) * share);
+    if (point === PENDING) return PENDING;
     if (Math.abs(point.slope) >= Math.abs(best.slope)) break;
     best = point;
     if (point.slope < 0) {

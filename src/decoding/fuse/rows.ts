@@ -1,4 +1,5 @@
 /** Rows as they come: their shape is checked, and truncated ones are spread over the vocabulary. */
+import type { PlacedRow } from "../../backend/fuse-kernels.ts";
 import { expectNumber } from "../../errors.ts";
 import { type EncodedRow, logitsOf } from "../../format/wire/index.ts";
 import { log } from "../../math.ts";
@@ -20,9 +21,9 @@ export interface TruncatedRow {
 /** (vocab) logits, or what is known of them; encoded ones may be longer than the vocabulary, as plain ones may. */
 export type SourceRow = ArrayLike<number> | TruncatedRow | EncodedRow;
 
-export interface CheckedRow {
+export interface CheckedRow<Values = ArrayLike<number>> {
   /** (vocab) or more, which whoever reads them has yet to find to be logits. */
-  readonly values: ArrayLike<number>;
+  readonly values: Values;
   readonly vocab: number;
   /** Columns behind the vocabulary. */
   readonly extra: readonly number[];
@@ -50,6 +51,18 @@ export function checkRow({ name, vocab: used, extra }: ProgramSource, given: Sou
     throw wrongLength(what, expected, row.length);
   }
   return { values: row, vocab, extra: Array.from({ length: extra }, (_, i) => row[vocab + i]) };
+}
+
+/** @throws {RangeError} As `checkRow`, of a row where a device made it. */
+export function checkPlacedRow(
+  { name, vocab: used, extra }: ProgramSource,
+  row: PlacedRow,
+): CheckedRow<PlacedRow> {
+  const what = `"rows.${name}"`;
+  if (extra > 0) throw new RangeError(`${what} must be here, as ${extra} extra columns are read from it`);
+  const vocab = used > 0 ? used : row.length;
+  if (row.length < vocab) throw wrongLength(what, `at least ${vocab} values`, row.length);
+  return { values: row, vocab, extra: [] };
 }
 
 /** An array or a typed array; of anything else that has a length, nothing is known. */

@@ -6,17 +6,24 @@
  * depend on each other are asked for together.
  */
 
-import type { RowKernels, Summary } from "../../backend/fuse-kernels.ts";
+import {
+  PENDING,
+  type Pending,
+  PlacedRow,
+  type StepKernels,
+  type Summary,
+} from "../../backend/fuse-kernels.ts";
 import { expectInteger } from "../../errors.ts";
 import { checkContext, type FuseAudit, type FuseContext, type FuseState } from "./context.ts";
 import type { Id, Program } from "./program.ts";
-import { checkRow, type SourceRow } from "./rows.ts";
+import { checkPlacedRow, checkRow, type SourceRow } from "./rows.ts";
 import { auditOf } from "./run/audit.ts";
 import { computeMatch, computeNumber } from "./run/numbers.ts";
 import { MISSING, type Missing, Results } from "./run/results.ts";
 import { computeFloor, computeRow } from "./run/rows.ts";
 
-export type RowsByName = Readonly<Record<string, SourceRow>>;
+/** PlacedRow: where a device made it, for kernels that are there. */
+export type RowsByName = Readonly<Record<string, SourceRow | PlacedRow>>;
 
 export interface Fused {
   /** (vocab) logits; not normalised. The caller's own. */
@@ -37,6 +44,17 @@ export interface Fused {
  *
  * With the kernels of a backend, rows are in its memory until `finish`, or until an error. A step that comes to neither is
  * to be closed.
+ *
+ * Kernels of a device answer late:
+ *
+ * ```ts
+ * for (;;) {
+ *   if (step.needs.length > 0) step.provide(await rowsOf(step.needs));
+ *   const fused = step.poll();
+ *   if (fused !== PENDING) return fused;
+ *   if (step.needs.length === 0) await kernels.settle();
+ * }
+ * ```
  */
 export class Step<R> {
   readonly #program: Program;
@@ -46,7 +64,7 @@ export class Step<R> {
   #isClosed = false;
 
   /** @throws {TypeError | RangeError} If the context does not have what the plan declares. */
-  constructor(program: Program, kernels: RowKernels<R>, context: FuseContext = {}) {
+  constructor(program: Program, kernels: StepKernels<R>, context: FuseContext = {}) {
     this.#program = program;
     this.#results = new Results(program, kernels, checkContext(program, context), compute);
     this.#withAudit = context.audit === true;
@@ -80,7 +98,12 @@ export class Step<R> {
     for (;;) {
       const given = [...needs].filter((source) => Object.hasOwn(rows, names[source]));
       if (given.length === 0) return;
-      for (const source of given) this.#results.take(source, checkRow(sources[source], rows[names[source]]));
+      for (const source of given) {
+        const row = rows[names[source]];
+        const check =
+          row instanceof PlacedRow ? checkPlacedRow(sources[source], row) : checkRow(sources[source], row);
+        this.#results.take(source, check);
+      }
       this.#results.demand(this.#program.result);
     }
   }
@@ -93,12 +116,29 @@ export class Step<R> {
    * @throws {RangeError} If a row is missing, which can still be provided, or no token is left.
    */
   finish(out?: Float32Array): Fused {
-    if (this.#fused !== undefined) return this.#fused;
     const missing = this.needs[0];
     if (missing !== undefined) throw new RangeError(`Cannot fuse: the row of source "${missing}" is missing`);
-    this.#fused = this.#orClose(() => this.#finish(out));
+    const fused = this.poll(out);
+    if (fused === PENDING) throw new TypeError("Cannot fuse: kernels have not answered, wait for them");
+    return fused;
+  }
+
+  /**
+   * As `finish`, but PENDING if a row is missing, or an answer of kernels that answer late: to be asked again once the rows are
+   * provided, and the kernels settled.
+   */
+  poll(out?: Float32Array): Fused | Pending {
+    if (this.#fused !== undefined) return this.#fused;
+    if (this.#results.needs.size > 0) return PENDING;
+    const fused = this.#orClose(() => {
+      this.#results.retry();
+      const row = this.#results.demand(this.#program.result);
+      return row === MISSING ? PENDING : this.#finish(out);
+    });
+    if (fused === PENDING) return PENDING;
+    this.#fused = fused;
     this.close();
-    return this.#fused;
+    return fused;
   }
 
   /** Gives back the memory of a step that is not finished. */
@@ -107,16 +147,17 @@ export class Step<R> {
     this.#results.close();
   }
 
-  #finish(out: Float32Array | undefined): Fused {
+  #finish(out: Float32Array | undefined): Fused | Pending {
     const { kernels, memory } = this.#results;
     const row = this.#results.get<R>(this.#program.result);
-    if (kernels.top(row) === -Infinity)
-      throw new RangeError("Cannot fuse: the plan leaves no token above −∞");
+    const top = kernels.top(row);
+    if (top === -Infinity) throw new RangeError("Cannot fuse: the plan leaves no token above −∞");
+    const audit = this.#withAudit ? auditOf(this.#results) : undefined;
     const values = kernels.read(row);
+    if (top === PENDING || values === PENDING || audit === PENDING) return PENDING;
     if (out !== undefined) expectInteger("out.length", out.length, values.length, values.length);
     out?.set(values);
-    const fused = { row: out ?? values.slice(), state: { memory: [...memory] } };
-    return this.#withAudit ? { ...fused, audit: auditOf(this.#results) } : fused;
+    return { row: out ?? values.slice(), state: { memory: [...memory] }, ...(audit && { audit }) };
   }
 
   #orClose<T>(body: () => T): T {
@@ -167,6 +208,6 @@ function summarize<R>(results: Results<R>, row: Id, temperature: number, id: Id)
   const groups = results.program.groups.get(id)!;
   if (values === MISSING) return MISSING;
   const summary = results.kernels.summary(values, temperature, groups);
-  if (summary.top > -Infinity) return summary;
+  if (summary === PENDING || summary.top > -Infinity) return summary;
   throw new RangeError(`"${results.program.instructions[row].path}" must leave a token above −∞`);
 }

@@ -1,6 +1,6 @@
 import { expBelow } from "../../exp-below.ts";
 import { log } from "../../math.ts";
-import type { TokenEdits } from "./edits.ts";
+import { penalized, type TokenEdits } from "./edits.ts";
 
 /** (vocab) logits, one per token id. */
 export type Row = Float32Array | Float64Array;
@@ -38,7 +38,7 @@ export class Candidates implements TokenEdits {
   readonly vocab: number;
   /** (count) of tokens; beyond `count` the array holds nothing of meaning. Another array after each load. */
   ids = new Uint32Array(0);
-  /** (count); change them through `update`, `divide` and `spread`. */
+  /** (count); change them through `add`, `penalize`, `divide` and `spread`. */
   logits = new Float64Array(0);
   count = 0;
   #weights = new Float64Array(0);
@@ -141,11 +141,18 @@ export class Candidates implements TokenEdits {
     return best;
   }
 
-  /** Changes the logit of a token, if it is a candidate. */
-  update(id: number, change: (logit: number) => number): void {
+  add(id: number, amount: number): void {
     const index = this.find(id);
-    if (index < 0) return;
-    this.logits[index] = bounded(change(this.logits[index]));
+    if (index >= 0) this.#set(index, this.logits[index] + amount);
+  }
+
+  penalize(id: number, penalty: number): void {
+    const index = this.find(id);
+    if (index >= 0) this.#set(index, penalized(this.logits[index], penalty));
+  }
+
+  #set(index: number, logit: number): void {
+    this.logits[index] = bounded(logit);
     this.#changed();
   }
 

@@ -138,5 +138,5 @@ function penalize(
   let penalty = multiplier;
   for (let i = 0; i < excess && base !== 1 && penalty < MOST; i++) penalty *= base;
   penalty = Math.min(penalty, MOST);
-  tokens.update(token, (logit) => logit - penalty);
+  tokens.add(token, -penalty);
 }

@@ -1,12 +1,26 @@
-import { bounded, logitOf, type Row } from "./candidates.ts";
+import { bounded, logitOf } from "./candidates.ts";
 import { TokenIndex } from "./token-index.ts";
 
 /** Single tokens whose logits may be changed: all that a step needs that looks at no other token. */
 export interface TokenEdits {
-  /** Changes the logit of a token, if it is a candidate. */
-  update(id: number, change: (logit: number) => number): void;
+  /** Adds to the logit of a token, if it is a candidate. */
+  add(id: number, amount: number): void;
+  /** Makes a token's logit less, if it is a candidate: divides what is positive, multiplies what is not. */
+  penalize(id: number, penalty: number): void;
   /** Removes tokens; those that are no candidates do not matter. */
   forbid(tokens: Iterable<number>): void;
+}
+
+export function penalized(logit: number, penalty: number): number {
+  return logit > 0 ? logit / penalty : logit * penalty;
+}
+
+/** Logits by token, whether or not all of them are anywhere; a row is that. */
+export interface Logits {
+  /** V */
+  readonly length: number;
+  /** Of a token below the vocabulary. */
+  at(token: number): number | undefined;
 }
 
 /**
@@ -19,16 +33,22 @@ export class EditedTokens implements TokenEdits {
   readonly index = new TokenIndex();
   /** (index.count); NaN: no candidate. */
   logits = new Float64Array(64);
-  #row: Row = new Float32Array(0);
+  #row: Logits = new Float32Array(0);
 
-  begin(row: Row): void {
+  begin(row: Logits): void {
     this.#row = row;
     this.index.clear();
   }
 
-  update(id: number, change: (logit: number) => number): void {
+  add(id: number, amount: number): void {
     const at = this.#numberOf(id);
-    if (at >= 0 && !Number.isNaN(this.logits[at])) this.logits[at] = bounded(change(this.logits[at]));
+    if (at >= 0 && !Number.isNaN(this.logits[at])) this.logits[at] = bounded(this.logits[at] + amount);
+  }
+
+  penalize(id: number, penalty: number): void {
+    const at = this.#numberOf(id);
+    if (at >= 0 && !Number.isNaN(this.logits[at]))
+      this.logits[at] = bounded(penalized(this.logits[at], penalty));
   }
 
   forbid(tokens: Iterable<number>): void {
@@ -50,7 +70,7 @@ export class EditedTokens implements TokenEdits {
     if (id >>> 0 !== id || id >= this.#row.length) return -1;
     const before = this.index.count;
     const at = this.index.add(id);
-    if (at === before) this.#set(at, logitOf(this.#row[id]));
+    if (at === before) this.#set(at, logitOf(this.#row.at(id) as number));
     return at;
   }
 

@@ -62,6 +62,6 @@ export const logitBias: StepKind<LogitBiasStep> = {
   read: (fields) => ({ step: "logit-bias", bias: fields.numbersById("bias", -1e6, 1e6) }),
   isNeutral: ({ bias }) => Object.values(bias).every((value) => value === 0),
   edit(tokens, { bias }) {
-    for (const [id, value] of Object.entries(bias)) tokens.update(Number(id), (logit) => logit + value);
+    for (const [id, value] of Object.entries(bias)) tokens.add(Number(id), value);
   },
 };

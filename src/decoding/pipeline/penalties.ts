@@ -38,9 +38,7 @@ export const repetitionPenalty: StepKind<Required<RepetitionPenaltyStep>> = {
   }),
   isNeutral: ({ penalty }) => penalty === 1,
   edit(tokens, values, place) {
-    const { penalty } = values;
-    const penalize = (logit: number) => (logit > 0 ? logit / penalty : logit * penalty);
-    forEachToken(values, place, (token) => tokens.update(token, penalize));
+    forEachToken(values, place, (token) => tokens.penalize(token, values.penalty));
   },
 };
 
@@ -48,8 +46,7 @@ export const presencePenalty: StepKind<Required<PresencePenaltyStep>> = {
   read: (fields) => ({ step: "presence-penalty", ...readSubtracted(fields) }),
   isNeutral: ({ penalty }) => penalty === 0,
   edit(tokens, values, place) {
-    const { penalty } = values;
-    forEachToken(values, place, (token) => tokens.update(token, (logit) => logit - penalty));
+    forEachToken(values, place, (token) => tokens.add(token, -values.penalty));
   },
 };
 
@@ -57,8 +54,7 @@ export const frequencyPenalty: StepKind<Required<FrequencyPenaltyStep>> = {
   read: (fields) => ({ step: "frequency-penalty", ...readSubtracted(fields) }),
   isNeutral: ({ penalty }) => penalty === 0,
   edit(tokens, values, place) {
-    const { penalty } = values;
-    forEachToken(values, place, (token, count) => tokens.update(token, (logit) => logit - penalty * count));
+    forEachToken(values, place, (token, count) => tokens.add(token, -values.penalty * count));
   },
 };
 

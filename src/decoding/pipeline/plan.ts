@@ -31,6 +31,16 @@ export function leadOf(plan: readonly Planned[]): number {
   return end < 0 ? plan.length : end;
 }
 
+/** The temperature of plans that do no more, behind edits of single tokens; null: they do more, or less. */
+export function plainTemperature(plan: readonly Planned[]): number | null {
+  const lead = leadOf(plan);
+  if (plan.slice(0, lead).some(({ step }) => step.step === "allowed-ids")) return null;
+  if (plan.length === lead) return 1;
+  const { step } = plan[lead];
+  const isLast = plan.length === lead + 1;
+  return isLast && step.step === "temperature" && !isGreedy(step) ? step.temperature : null;
+}
+
 const KEEP_ORDER: ReadonlySet<string> = new Set(["temperature", "min-p"] satisfies Step["step"][]);
 const KEEP_BEST: ReadonlySet<string> = new Set([
   "epsilon-cutoff",

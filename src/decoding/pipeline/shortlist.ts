@@ -22,19 +22,14 @@
  */
 import type { LawKernels } from "../../backend/law-kernels.ts";
 import { allows, type Candidates, logitOf, MOST, type Row } from "./candidates.ts";
-import { EditedTokens } from "./edits.ts";
+import { EditedTokens, type Logits } from "./edits.ts";
 import { leadOf, type Planned } from "./plan.ts";
 import { kBest } from "./select.ts";
+import type { FindBest, SparedRow } from "./spared.ts";
 import type { Place } from "./step.ts";
 import { kindOf } from "./steps.ts";
 import { isGreedy } from "./temperature.ts";
 import { WholeRow } from "./whole-row.ts";
-
-/**
- * The `count` largest logits of the row, best first, of equal ones the lower id; fewer only if no others are above −∞.
- * The row stays as it is, and where it is.
- */
-export type FindBest = (count: number) => { readonly ids: Uint32Array; readonly logits: Row };
 
 /**
  * What kernels tell of the row, in a fraction of the time that it takes here; they leave it as it is, and where it is. They
@@ -90,11 +85,12 @@ export class Shortlist {
     }
     const k = this.#cut();
     const count = mask === undefined ? row.length : countBits(mask);
-    if (k > 0 && count > FEW * row.length && this.#loadBest(k, candidates, row, place, mask, kernels?.best)) {
+    const best = kernels?.best ?? ((most: number) => bestOf(row, most));
+    if (k > 0 && count > FEW * row.length && this.#loadBest(k, candidates, row, place, mask, best)) {
       return this.#lead + 1;
     }
     if (k === 0 && kernels?.law !== undefined && count > FEW * row.length) {
-      const { law, best } = kernels;
+      const { law } = kernels;
       this.#edit(row, place, mask);
       const task = { row, place, mask, edits: this.#edits, kernels: law, best, top };
       const done = this.#wholeRow.load(candidates, task);
@@ -106,20 +102,30 @@ export class Shortlist {
   }
 
   /**
-   * Loads the best tokens, if the plan begins by keeping a number of them, and only then. There must be no mask.
+   * Loads what can matter, if few tokens can, and only then. There must be no mask.
    *
-   * @returns Whether they are all that can matter.
+   * @returns How many steps of the plan are done with that; −1: the row is needed.
    */
-  loadFew(candidates: Candidates, best: FindBest): boolean {
-    const k = this.#plan.slice(0, this.#lead).every(({ step }) => step.step === "bitmask") ? this.#cut() : 0;
-    if (k === 0 || k > candidates.vocab / GROWTH || k > LONGEST) return false;
-    const { step } = this.#plan[this.#lead];
-    if (step.step === "top-k" && step.ties === "all") return false;
-    const { ids, logits } = best(k);
-    if (ids.length < k || !(logits[0] < MOST)) return false;
-    const byToken = new Map(Array.from(ids, (id, i) => [id, logits[i]]));
-    candidates.loadLogits(ids.slice().sort(), (token) => byToken.get(token)!);
-    return true;
+  loadSpared(candidates: Candidates, { vocab, best, logit }: SparedRow, place: Place): number {
+    const isEdited = this.#plan.slice(0, this.#lead).some(({ step }) => step.step !== "bitmask");
+    if (isEdited && logit === undefined) return -1;
+    if (this.#allowed !== undefined) {
+      const tokens = Uint32Array.from(this.#allowed.filter((token) => token < vocab));
+      candidates.loadLogits(tokens, (token) => logitOf(logit!(token)));
+      return 0;
+    }
+    const k = this.#cut();
+    if (k === 0) return -1;
+    const logits = { length: vocab, at: (token: number) => logit!(token) };
+    return this.#loadBest(k, candidates, logits, place, undefined, best) ? this.#lead + 1 : -1;
+  }
+
+  /** What the plan's edits make of the tokens that they touch. NaN: no chance. */
+  editsOf(logits: Logits, place: Place): { tokens: Uint32Array; logits: Float64Array } {
+    const edits = this.#edits;
+    this.#edit(logits, place, undefined);
+    const tokens = edits.index.tokens.slice(0, edits.index.count).sort();
+    return { tokens, logits: Float64Array.from(tokens, (token) => edits.logits[edits.index.find(token)]) };
   }
 
   /** How many tokens the step after the lead keeps; 0: it is another one. */
@@ -132,10 +138,10 @@ export class Shortlist {
   #loadBest(
     k: number,
     candidates: Candidates,
-    row: Row,
+    row: Logits,
     place: Place,
     mask: Uint32Array | undefined,
-    best: FindBest = (count) => bestOf(row, count),
+    best: FindBest,
   ): boolean {
     const edits = this.#edits;
     const { step, index } = this.#plan[this.#lead];
@@ -169,7 +175,7 @@ export class Shortlist {
   }
 
   /** What the lead makes of the tokens that it touches. */
-  #edit(row: Row, place: Place, mask: Uint32Array | undefined): void {
+  #edit(row: Logits, place: Place, mask: Uint32Array | undefined): void {
     const { index } = this.#edits;
     this.#edits.begin(row);
     for (let i = 0; i < this.#lead; i++) {

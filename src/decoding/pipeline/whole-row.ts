@@ -24,7 +24,7 @@ import { allows, bounded, type Candidates, logitOf, type Row } from "./candidate
 import type { EditedTokens } from "./edits.ts";
 import type { Planned } from "./plan.ts";
 import { boundaryBucket, bucketScale, lastOfPool, SMALL } from "./select.ts";
-import type { FindBest } from "./shortlist.ts";
+import type { FindBest } from "./spared.ts";
 import type { Place } from "./step.ts";
 import { isGreedy } from "./temperature.ts";
 

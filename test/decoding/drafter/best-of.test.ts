@@ -41,7 +41,7 @@ describe("best of", () => {
 
   test("passes rows on to the drafters that learn from them", () => {
     const drafter = new BestOfDrafter([new SuffixDrafter({ vocab }), new TokenRecyclingDrafter({ vocab })]);
-    drafter.observe(1, [2, 3]);
+    drafter.observe!(1, [2, 3]);
     drafter.append([1]);
     expect(drafter.draft(4).tokens).toEqual([2]);
   });

@@ -4,6 +4,7 @@ import { Allowance } from "../../../src/decoding/drafter/allowance.ts";
 import { CostCurve } from "../../../src/decoding/drafter/cost-curve.ts";
 import { expectedTokens } from "../../../src/decoding/drafter/expected-length.ts";
 import { Rest } from "../../../src/decoding/drafter/rest.ts";
+import { RoundCosts } from "../../../src/decoding/drafter/round-costs.ts";
 import { createRandom } from "../../support/random.ts";
 
 describe("acceptance", () => {
@@ -109,15 +110,69 @@ describe("cost curve", () => {
     expect(curve.estimate(4, 1)).toBe(9);
     for (let call = 0; call < 300; call++) curve.record(1, 1);
     expect(curve.estimate(4, 1)).toBe(4);
-    // What it was is still the most that it may be.
-    expect(curve.bound(4, 1)).toBe(9);
+    // It may have been a busy moment: four single ones cost no more than 4.
+    expect(curve.bound(4, 1)).toBe(4);
     curve.record(4, 3);
     expect(curve.estimate(4, 1)).toBeLessThan(9);
+  });
+
+  test("measures twice as late each time that it was right", () => {
+    const curve = new CostCurve(1, 1.5);
+    curve.record(1, 1);
+    curve.record(4, 9);
+    curve.record(4, 9);
+    const steps: number[] = [];
+    for (let round = 0; round < 4; round++) {
+      for (let count = 0; ; count++) {
+        if (curve.estimate(4, 1) !== curve.mean(4)) {
+          steps.push(count);
+          break;
+        }
+        curve.record(1, 1);
+      }
+      // The third time it is another one: from then on it is as new.
+      curve.record(4, round === 2 ? 6 : 9);
+    }
+    expect(steps).toEqual([257, 513, 1025, 257]);
+  });
+
+  test("guesses that items of further groups cost nearly what those of a whole one do", () => {
+    const curve = new CostCurve(0.5, 1.5);
+    curve.record(1, 1);
+    curve.record(4, 4);
+    expect(curve.estimate(8, 1)).toBe(4 + 4 * 0.5);
+    curve.record(8, 8);
+    expect(curve.estimate(16, 1)).toBeCloseTo(8 + 8 * 0.85, 12);
+  });
+});
+
+describe("round costs", () => {
+  const plain = { target: 1, draft: 0, overhead: 0 };
+
+  test("do not expect of a round what it took to tell the drafter of many tokens", () => {
+    const costs = new RoundCosts(0, 0);
+    costs.record(0, 0, 0, plain);
+    for (let ask = 0; ask < 50; ask++) {
+      for (let step = 0; step < 20; step++) costs.record(0, 0, 0, plain);
+      costs.record(0, 4, 0, { target: 1, draft: 0, overhead: 2 });
+    }
+    expect(costs.probable(0, 4)).toBe(1);
+  });
+
+  test("forget what drafting took after 512 plain steps, as nobody asks what is too dear", () => {
+    const costs = new RoundCosts(0, 0);
+    costs.record(0, 0, 0, plain);
+    for (let ask = 0; ask < 50; ask++) costs.record(0, 4, 0, { target: 1, draft: 0, overhead: 2 });
+    expect(costs.probable(0, 4)).toBeGreaterThan(2);
+    for (let step = 0; step < 512; step++) costs.record(0, 0, 0, plain);
+    expect(costs.probable(0, 4)).toBeGreaterThan(2);
+    costs.record(0, 0, 0, plain);
+    expect(costs.probable(0, 4)).toBe(1);
   });
 });
 
 describe("rest", () => {
-  test("doubles while tries fail, until they cost a hundredth", () => {
+  test("doubles while tries fail, until they cost half a hundredth", () => {
     const rest = new Rest();
     const lefts: number[] = [];
     for (let round = 0; round < 8; round++) {
@@ -126,7 +181,7 @@ describe("rest", () => {
       rest.recordPlainSteps(rest.left);
       expect(rest.left).toBe(0);
     }
-    expect(lefts).toEqual([1, 2, 4, 8, 16, 32, 50, 50]);
+    expect(lefts).toEqual([1, 2, 4, 8, 16, 32, 64, 100]);
     rest.begin(0.001);
     expect(rest.left).toBe(0);
     rest.begin(1e9);
@@ -137,25 +192,25 @@ describe("rest", () => {
 });
 
 describe("allowance", () => {
-  test("is one plain step, then 3 %, and what was saved up to 32 steps", () => {
+  test("is five quarters of a plain step, then 2.5 %, and what was saved up to 32 steps", () => {
     const allowance = new Allowance();
-    expect(allowance.affords(2, 1)).toBe(true);
-    expect(allowance.affords(2.01, 1)).toBe(false);
-    // 3 % of 67 tokens are two steps.
-    expect(allowance.stepsUntil(3, 1)).toBe(66);
-    for (let step = 0; step < 66; step++) allowance.recordPlainStep(0);
+    expect(allowance.affords(2.25, 1)).toBe(true);
+    expect(allowance.affords(2.26, 1)).toBe(false);
+    // 2.5 % of 80 tokens are two steps.
+    expect(allowance.stepsUntil(3, 1)).toBe(79);
+    for (let step = 0; step < 79; step++) allowance.recordPlainStep(0);
     expect(allowance.affords(3, 1)).toBe(true);
     for (let round = 0; round < 20; round++) allowance.recordDraft(2, 8, 1);
-    expect(allowance.affords(32 + 1 + 0.03 * 227 - 0.01, 1)).toBe(true);
-    expect(allowance.affords(32 + 1 + 0.03 * 227 + 0.01, 1)).toBe(false);
+    expect(allowance.affords(32 + 1 + 0.025 * 240 - 0.01, 1)).toBe(true);
+    expect(allowance.affords(32 + 1 + 0.025 * 240 + 0.01, 1)).toBe(false);
   });
 
   test("counts tokens, so that a plain step may turn out to be shorter", () => {
     const allowance = new Allowance();
     allowance.recordDraft(4, 4, 4);
     // By steps of 4 it is 12 ahead; by steps of 1 it is level.
-    expect(allowance.affords(16 + 4, 4)).toBe(true);
-    expect(allowance.affords(2, 1)).toBe(true);
-    expect(allowance.affords(2.01, 1)).toBe(false);
+    expect(allowance.affords(16 + 5, 4)).toBe(true);
+    expect(allowance.affords(2.25, 1)).toBe(true);
+    expect(allowance.affords(2.26, 1)).toBe(false);
   });
 });

@@ -49,7 +49,7 @@ describe("speculation controller", () => {
     { minLength: 1, maxLength: 30 },
   );
 
-  test("is never more than 5 % behind plain decoding, nor more than one plain step in the first 20 tokens", () => {
+  test("is never more than 5 % behind plain decoding, nor more than five quarters of a plain step in the first 25 tokens", () => {
     let [checked, speculative] = [0, 0];
     fc.assert(
       fc.property(
@@ -69,7 +69,7 @@ describe("speculation controller", () => {
             },
             (cost, plain) => {
               checked++;
-              expect(cost - plain).toBeLessThanOrEqual(Math.max(step, 0.05 * plain) * (1 + 1e-9));
+              expect(cost - plain).toBeLessThanOrEqual(Math.max(1.25 * step, 0.05 * plain) * (1 + 1e-9));
             },
           );
           speculative += rounds;
@@ -93,7 +93,7 @@ describe("speculation controller", () => {
           }),
           options: { draftCost: 0.05 },
         },
-        (cost, plain) => expect(cost - plain).toBeLessThanOrEqual(Math.max(1, 0.05 * plain) * (1 + 1e-9)),
+        (cost, plain) => expect(cost - plain).toBeLessThanOrEqual(Math.max(1.25, 0.05 * plain) * (1 + 1e-9)),
       );
     }
   });
@@ -109,7 +109,7 @@ describe("speculation controller", () => {
           overhead: 0.5,
         },
         (spent, atMost) => {
-          worst = Math.max(worst, spent - atMost - Math.max(1, 0.05 * atMost));
+          worst = Math.max(worst, spent - atMost - Math.max(1.25, 0.05 * atMost));
         },
       );
       expect(worst, `acceptance ${acceptance}`).toBeLessThanOrEqual(0.5);
@@ -144,6 +144,36 @@ describe("speculation controller", () => {
     expect(rounds).toBeGreaterThan(10);
     expect(plain / cost).toBeGreaterThan(1.3);
   });
+
+  test("tries a draft model of up to a quarter at once, though what two columns cost is not known", () => {
+    for (const draftCost of [0, 0.03, 0.1, 0.2]) {
+      const { speed, rounds } = simulate({
+        costs: { target: (n) => 0.8 + 0.2 * n, draft: (gamma) => draftCost * gamma },
+        tokens: 30,
+        draft: (_position, gamma) => ({ drafted: gamma, right: gamma }),
+        options: { draftCost },
+      });
+      expect(rounds, `draft of ${draftCost}`).toBeGreaterThan(3);
+      expect(speed, `draft of ${draftCost}`).toBeGreaterThan(1.3);
+    }
+  });
+
+  test.each([5, 20])(
+    "goes on after a first draft whose call took %d times as long as it should",
+    (factor) => {
+      let calls = 0;
+      const { speed } = simulate({
+        costs: {
+          target: (n) => (0.8 + 0.2 * n) * (n > 1 && calls++ === 0 ? factor : 1),
+          draft: () => 0,
+        },
+        tokens: 300,
+        draft: (_position, gamma) => ({ drafted: gamma, right: gamma }),
+      });
+      // Behind that call it is three times as fast; were it taken at its word, the request would be over before the next.
+      expect(speed).toBeGreaterThan(2);
+    },
+  );
 
   test("drafts up to 64 tokens by long matches where columns are cheap, and not where they are not", () => {
     const predicted = (perColumn: number) =>
@@ -196,7 +226,7 @@ describe("speculation controller", () => {
     const { cost, plain, rounds } = simulate(
       { costs, tokens: 2000, draft: (_position, gamma) => ({ drafted: gamma, right: 0 }) },
       (spent, atMost) => {
-        worst = Math.max(worst, spent - atMost - Math.max(1, 0.05 * atMost));
+        worst = Math.max(worst, spent - atMost - Math.max(1.25, 0.05 * atMost));
       },
     );
     expect(worst).toBeLessThanOrEqual(5 + 3);
@@ -290,7 +320,7 @@ describe("speculation controller", () => {
       controller.restart();
       const step = LARGER.target(1);
       simulate({ costs: LARGER, tokens: 400, draft, controller }, (cost, plain) =>
-        expect(cost - plain).toBeLessThanOrEqual(Math.max(step, 0.05 * plain) * (1 + 1e-9)),
+        expect(cost - plain).toBeLessThanOrEqual(Math.max(1.25 * step, 0.05 * plain) * (1 + 1e-9)),
       );
     }
   });
@@ -420,7 +450,7 @@ describe.each([
 
   test.each(kinds)("keeps the promise at every token, with %s", (_, drafter, byMatchLength) => {
     speeds(drafter, byMatchLength, undefined, (cost, plain) => {
-      expect(cost - plain).toBeLessThanOrEqual(Math.max(step, 0.05 * plain) * (1 + 1e-9));
+      expect(cost - plain).toBeLessThanOrEqual(Math.max(1.25 * step, 0.05 * plain) * (1 + 1e-9));
     });
   });
 
@@ -441,7 +471,7 @@ describe.each([
       for (const [name, drafter, byMatchLength] of kinds) {
         if (!/0\.8|0\.9|acceptance 1|runs|right/.test(name)) continue;
         const { best, requests } = speeds(drafter, byMatchLength, clock);
-        expect(requests[0], `${name}, first`).toBeGreaterThan((isExact ? 0.9 : 0.87) * best);
+        expect(requests[0], `${name}, first`).toBeGreaterThan((isExact ? 0.89 : 0.86) * best);
         expect(requests[1], `${name}, second`).toBeGreaterThan((isExact ? 0.95 : 0.92) * best);
       }
     },

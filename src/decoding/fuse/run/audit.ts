@@ -1,6 +1,6 @@
 /** How a row came about: what instructions computed, read after the fact. */
 
-import type { Summary, SummaryGroup } from "../../../backend/fuse-kernels.ts";
+import { PENDING, type Pending, type Summary, type SummaryGroup } from "../../../backend/fuse-kernels.ts";
 import type { FuseAudit } from "../context.ts";
 import type { MatchResult } from "../match.ts";
 import type { Results } from "./results.ts";
@@ -8,11 +8,15 @@ import { clampWeight } from "./rows.ts";
 
 const PARTITION: ReadonlySet<SummaryGroup> = new Set<SummaryGroup>(["partition"]);
 
-export function auditOf<R>(results: Results<R>): FuseAudit {
+/** PENDING if a kernel's answer is. */
+export function auditOf<R>(results: Results<R>): FuseAudit | Pending {
   const { program, taken } = results;
   const computed = program.instructions.filter((_, id) => results.isComputed(id));
   const used = program.sources.map((source, index) => ({ ...source, taken: taken.get(index) }));
-  const entropy = (row: R) => (results.kernels.summary(row, 1, PARTITION) as Required<Summary>).entropy;
+  const entropyOf = (row: R) => results.kernels.summary(row, 1, PARTITION);
+  const rows = [...[...taken.values()].map(({ row }) => row), results.get<R>(program.result)];
+  if (rows.map(entropyOf).includes(PENDING)) return PENDING;
+  const entropy = (row: R) => (entropyOf(row) as Required<Summary>).entropy;
   return {
     sources: used.filter((source) => source.taken !== undefined).map(({ name }) => name),
     weights: computed.flatMap((instruction) => {

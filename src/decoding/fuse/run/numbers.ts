@@ -29,13 +29,15 @@ export function computeNumber<R>(
       return ofToken(results, instruction);
     case "nth": {
       const row = results.demand(instruction.row) as R | Missing;
-      return row === MISSING ? MISSING : results.kernels.topK(row, instruction.n).value;
+      return row === MISSING ? MISSING : (results.kernels.topK(row, instruction.n)?.value ?? MISSING);
     }
     case "extra":
       return results.source(instruction.source)?.extra[instruction.column] ?? MISSING;
     case "distance": {
       const rows = results.all<R>([instruction.a, instruction.b]);
-      return rows === MISSING ? MISSING : results.kernels.distance(rows[0], rows[1])[instruction.name];
+      return rows === MISSING
+        ? MISSING
+        : (results.kernels.distance(rows[0], rows[1])?.[instruction.name] ?? MISSING);
     }
     case "input":
       return context.inputs[instruction.name][instruction.at];

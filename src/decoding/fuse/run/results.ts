@@ -1,11 +1,11 @@
 /** What a step has computed so far, and what it waits for. */
 
-import type { RowKernels } from "../../../backend/fuse-kernels.ts";
+import type { PlacedRow, StepKernels } from "../../../backend/fuse-kernels.ts";
 import type { CheckedContext } from "../context.ts";
 import type { Id, Program } from "../program.ts";
 import type { CheckedRow } from "../rows.ts";
 
-/** A row is missing that this depends on. */
+/** A row is missing that this depends on, or a kernel's answer: PENDING is the same. */
 export const MISSING = null;
 export type Missing = typeof MISSING;
 
@@ -16,7 +16,7 @@ interface TakenRow<R> {
 
 export class Results<R> {
   readonly program: Program;
-  readonly kernels: RowKernels<R>;
+  readonly kernels: StepKernels<R>;
   readonly context: CheckedContext;
   /** For the next step, filled in as values are computed. */
   readonly memory: (number | null)[];
@@ -33,7 +33,7 @@ export class Results<R> {
 
   constructor(
     program: Program,
-    kernels: RowKernels<R>,
+    kernels: StepKernels<R>,
     context: CheckedContext,
     compute: (results: Results<R>, id: Id) => unknown,
   ) {
@@ -72,12 +72,16 @@ export class Results<R> {
     return row ?? MISSING;
   }
 
-  take(index: number, { values, vocab, extra }: CheckedRow): void {
+  take(index: number, { values, vocab, extra }: CheckedRow<ArrayLike<number> | PlacedRow>): void {
     const { name, vocabulary } = this.program.sources[index];
     this.expectSize(vocabulary, vocab, `"rows.${name}"`);
     this.taken.set(index, { row: this.own(this.kernels.take(values, vocab, `rows.${name}`)), extra });
     this.needs.clear();
-    // What was tried in vain may be there now.
+    this.retry();
+  }
+
+  /** What was tried in vain may be there now. */
+  retry(): void {
     this.#values.forEach((value, id) => {
       if (value === MISSING) this.#values[id] = undefined;
     });

@@ -175,6 +175,7 @@ export function computeFloor<R>(results: Results<R>, instruction: FloorInstructi
   }
   const least = Math.floor(instruction.relTop * results.vocab(instruction.row));
   if (least === 0 && instruction.compat) return { value: -Infinity, last: Infinity };
-  const nth = kernels.topK(row, Math.max(1, least)).value;
-  return { value: Math.min(nth, top + temperature * log(instruction.relTop)), last: Infinity };
+  const nth = kernels.topK(row, Math.max(1, least));
+  if (nth === MISSING) return MISSING;
+  return { value: Math.min(nth.value, top + temperature * log(instruction.relTop)), last: Infinity };
 }
