@@ -22,7 +22,7 @@ import { calibrationOf, gatherFromModel, gatherFromText, type Progress } from ".
 
 export interface CompressHeadOptions {
   readonly method: HeadMethod;
-  /** Of methods with a codebook. Default 2,048, or the vocabulary if that is smaller. */
+  /** Of vq. Default 2,048, or the vocabulary if that is smaller. */
   readonly codes?: number;
   /** Of vq: bytes a token for an order within codes that depends on the text, 0 … 64. Default 0: none. */
   readonly residual?: number;
@@ -87,6 +87,9 @@ export async function compressHead(
   const format = HEAD_FORMATS.find((one) => one.method === name)!;
   if (replace && format.needsDense) {
     throw new RangeError(`"replace" must not be set for "${name}": it works with the dense head beside it`);
+  }
+  if (options.codes !== undefined && name !== "vq") {
+    throw new RangeError(`"codes" must not be given for "${name}", got ${options.codes}: they are of vq`);
   }
   const residual = expectInteger("residual", options.residual ?? 0, 0, MOST_RESIDUAL_BYTES);
   if (residual > 0 && name !== "vq") {

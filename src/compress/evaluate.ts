@@ -9,6 +9,7 @@ import { type Backend, type Matrix, stride } from "../backend/backend.ts";
 import { expBelow } from "../exp-below.ts";
 import type { WeightType } from "../format/blocks.ts";
 import { log } from "../math.ts";
+import { DenseHead } from "../model/head/dense-head.ts";
 import { HEAD_FORMATS } from "../model/head/formats.ts";
 import type { Head } from "../model/head/head.ts";
 import { type HeadContext, type HeadMethod, type HeadTensor, headPrefix } from "../model/head/stored-head.ts";
@@ -32,7 +33,7 @@ export function openTensors(method: HeadMethod, tensors: readonly HeadTensor[], 
   const format = HEAD_FORMATS.find((one) => one.method === method)!;
   const prefix = headPrefix(method);
   const named = new Map(tensors.map((tensor) => [tensor.name.slice(prefix.length), tensor]));
-  return format.open(
+  const head = format.open(
     {
       has: (name) => named.has(name),
       matrix: (name) => matrixOf(context.backend, named.get(name)!),
@@ -40,6 +41,7 @@ export function openTensors(method: HeadMethod, tensors: readonly HeadTensor[], 
     },
     context,
   );
+  return head ?? new DenseHead(context.backend, context.dense);
 }
 
 function matrixOf(backend: Backend, { type, shape, bytes }: HeadTensor): Matrix {

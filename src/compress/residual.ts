@@ -257,7 +257,7 @@ function massShift(
     const opened = residual.open(some, z.subarray(n * residual.size, (n + 1) * residual.size));
     const others: number[] = [];
     for (let j = 0; j < laws.codes; j++) {
-      if (opened.has(j)) wanted += laws.values[n * laws.codes + j] / compared;
+      if (opened.best(j) !== undefined) wanted += laws.values[n * laws.codes + j] / compared;
       else others.push(some[j] + codeBias[j]);
     }
     if (others.length > 0) odds.push(logSum(opened.logits) - logSum(Float64Array.from(others)));

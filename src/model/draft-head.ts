@@ -3,6 +3,7 @@
  * verifies several of them with one read of its weights.
  */
 import type { Floats } from "../backend/backend.ts";
+import type { HeadLook } from "./head/head.ts";
 
 /** What a draft head makes of a state. Valid until its next call. */
 export interface DraftRow {
@@ -10,6 +11,8 @@ export interface DraftRow {
   row(): Float32Array;
   /** The `count` largest logits, best first, and their tokens. */
   top(count: number): { ids: Uint32Array; logits: Float32Array };
+  /** Of heads that draw by their own noise. */
+  readonly own?: Required<Pick<HeadLook, "logit" | "draw">>;
 }
 
 /** Of one text. */

@@ -29,7 +29,7 @@ import { RopeTable, tableLength } from "./rope-table.ts";
 import { ShortlistHead } from "./shortlist-head.ts";
 import type { LayerWeights, LlamaWeights } from "./weights.ts";
 
-/** Most tokens that go through a layer together: enough to read weights rarely, small enough to stay in cache. */
+/** Tokens that those take at a time who cut a text into pieces; no backend's passes take fewer. */
 export const CHUNK = 32;
 
 /** What one sequence brings to a pass: columns, and where the rows of the last of them go. */
@@ -44,7 +44,7 @@ export interface Part {
   readonly out: Floats;
   /** States, (some, D), that earlier passes left for the tokens before its columns. Their rows are wanted too. */
   readonly known?: Floats;
-  /** Where to leave the states of its columns, (tokens.length, D): the last layer's output, normed, as the head takes it. */
+  /** Where to leave the states of its last columns, (some, D): the last layer's output, normed, as the head takes it. */
   readonly states?: Floats;
 }
 
@@ -82,11 +82,13 @@ export class Llama {
   readonly vocab: number;
   /** Positions that rope has angles for. */
   readonly contextLength: number;
+  /** Columns of a pass at most. */
+  readonly passColumns: number;
   readonly #backend: Backend;
   readonly #weights: LlamaWeights;
   readonly #rope: RopeTable;
   readonly #localRope: RopeTable;
-  // Working vectors of a chunk, reused by every call; shapes are (CHUNK, size).
+  // Working vectors of a pass, reused by every call; shapes are (passColumns, size).
   readonly #stream: Floats; // D
   readonly #normed: Floats; // D
   readonly #q: Floats; // H d
@@ -103,12 +105,13 @@ export class Llama {
     this.config = config;
     this.vocab = weights.head.rows;
     this.contextLength = contextLength;
+    this.passColumns = backend.passColumns;
     this.#backend = backend;
     this.#weights = weights;
     const table = (rope: RopeConfig) => new RopeTable(backend, rope, contextLength, weights.ropeScaling);
     this.#rope = table(config.rope);
     this.#localRope = config.local === null ? this.#rope : table(config.local.rope);
-    const vectors = (size: number) => backend.floats(CHUNK * stride(size));
+    const vectors = (size: number) => backend.floats(this.passColumns * stride(size));
     this.#stream = vectors(hidden);
     this.#normed = vectors(hidden);
     this.#q = vectors(heads * headDim);
@@ -122,14 +125,14 @@ export class Llama {
   }
 
   /** f32 values of the working vectors and of rope's tables. */
-  static workingLength(config: LlamaConfig, contextLength: number): number {
+  static workingLength(config: LlamaConfig, contextLength: number, passColumns: number): number {
     const { hidden, heads, kvHeads, headDim, feedForward, rope, local } = config;
     const column = 3 * hidden + 2 * heads * headDim + 2 * kvHeads * headDim + 2 * stride(feedForward);
     const tables = [rope, ...(local === null ? [] : [local.rope])];
-    return tables.reduce((sum, table) => sum + tableLength(table, contextLength), CHUNK * column);
+    return tables.reduce((sum, table) => sum + tableLength(table, contextLength), passColumns * column);
   }
 
-  /** Runs a pass over at most CHUNK columns of different sequences; leaves the rows of each part in its `out`. */
+  /** Runs a pass over at most `passColumns` columns of different sequences; leaves the rows of each part in its `out`. */
   forward(parts: readonly Part[]): void {
     const tokens: number[] = [];
     const spans: Span[] = [];

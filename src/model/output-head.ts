@@ -30,12 +30,12 @@ export class OutputHead {
   readonly #weights: OutputWeights;
   readonly #hidden: number;
   readonly #epsilon: number;
-  /** States of a pass, (CHUNK, D). */
+  /** States of a pass, (passColumns, D). */
   readonly #states: Floats;
   /** Rows of several sequences, before each gets its own: (some, stride(V)). Made when first needed. */
   #logits: Floats | null = null;
 
-  /** @param states Working memory, (CHUNK, D); holds nothing between two calls. */
+  /** @param states Working memory, (passColumns, D); holds nothing between two calls. */
   constructor(backend: Backend, weights: OutputWeights, epsilon: number, states: Floats) {
     this.#backend = backend;
     this.#weights = weights;
@@ -75,10 +75,11 @@ export class OutputHead {
   }
 
   #leaveStates(stream: Floats, parts: readonly Part[]): void {
-    let first = 0;
+    let end = 0;
     for (const { tokens, states } of parts) {
-      if (states !== undefined) this.#norm(states, stream, first, tokens.length);
-      first += tokens.length;
+      end += tokens.length;
+      const count = states === undefined ? 0 : states.length / this.#hidden;
+      if (count > 0) this.#norm(states!, stream, end - count, count);
     }
   }
 

@@ -8,6 +8,7 @@ import { bytesPerRow, decodeWeights } from "../format/blocks.ts";
 import type { ByteReader } from "../format/bytes.ts";
 import { FINGERPRINT_BYTES, Fingerprint } from "../format/fingerprint.ts";
 import type { LlamaConfig } from "./config.ts";
+import { expectAnswers } from "./head/head.ts";
 import { headTensorName } from "./head/stored-head.ts";
 import {
   openStoredHeads,
@@ -93,10 +94,12 @@ export async function loadWeights(
   const optional = (name: string) => vectors.get(name) ?? null;
   const embedding = matrix("token_embd");
   const head = matrices.get("output.weight") ?? embedding;
+  const storedHeads = openStoredHeads(plan.heads, stored, { backend, dense: head });
+  if (storedHeads.model !== null) expectAnswers(backend, storedHeads.model);
   return {
     embedding,
     head,
-    storedHeads: openStoredHeads(plan.heads, stored, { backend, dense: head }),
+    storedHeads,
     outputNorm: vector("output_norm.weight"),
     ropeScaling,
     layers: Array.from({ length: config.layers }, (_, layer) => {

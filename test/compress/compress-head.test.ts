@@ -118,6 +118,11 @@ describe("a compressed head", () => {
 
 describe("compression refuses", () => {
   it("options that do not fit", async () => {
+    for (const method of ["pq", "certified"] as const) {
+      await expect(compress({ codes: 5, method })).rejects.toThrow(
+        `"codes" must not be given for "${method}", got 5: they are of vq`,
+      );
+    }
     await expect(compress({ codes: VOCAB + 1 })).rejects.toThrow(
       '"codes" must be an integer from 1 to 300, got 301',
     );

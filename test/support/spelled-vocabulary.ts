@@ -37,6 +37,14 @@ const WORDS = [
     "kind",
     "yes",
   ],
+  // Longer than 16 bytes.
+  ...[
+    "aaaaaaaaaaaaaaaaaaaa",
+    '": "a rather long token',
+    "\n                    ",
+    "日本語日本語日本語",
+    "00000000000000000",
+  ],
 ];
 
 /** Half a character, and a character with what follows it. */

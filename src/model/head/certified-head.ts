@@ -22,7 +22,7 @@ import { screenBound } from "./certified-bound.ts";
 import { floorOf, winnerOf } from "./certified-race.ts";
 import { DenseHead } from "./dense-head.ts";
 import { ExactTokens } from "./exact-tokens.ts";
-import { type Head, type HeadDraw, readDraw } from "./head.ts";
+import { type Head, type HeadDraw, type HeadLook, readDraw } from "./head.ts";
 
 export interface CertifiedWeights {
   /** W, (V, D): defines the row. Stays the caller's, as do the others. */
@@ -119,6 +119,18 @@ export class CertifiedHead implements Head {
 
   logPartition(state: Floats, temperature?: number): number {
     return this.#dense.logPartition(state, temperature) as number;
+  }
+
+  look(state: Floats): HeadLook {
+    const exact = new ExactTokens(this.#kernels, this.#weights.exact, state);
+    return {
+      logit(token) {
+        exact.add([token]);
+        return exact.logitOf(token) as number;
+      },
+      top: (count) => this.top(state, count),
+      race: (draw) => this.#drawn(state, draw),
+    };
   }
 
   rows(states: Floats, columns: number, out: Floats): void {

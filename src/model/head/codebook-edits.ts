@@ -3,6 +3,7 @@
  * other codes stay as they are.
  */
 import { expectInteger } from "../../errors.ts";
+import type { Members } from "./codebook-members.ts";
 
 /** Logits of some tokens in place of those of the head, before any temperature. */
 export interface LogitEdits {
@@ -10,6 +11,8 @@ export interface LogitEdits {
   readonly tokens: ArrayLike<number>;
   /** (tokens.length) NaN and −∞: the token has no chance. */
   readonly logits: ArrayLike<number>;
+  /** Tokens that stood alone before; those that are edited count as here. */
+  readonly over?: Apart;
 }
 
 /** +∞ counts as the largest f32, as in a pipeline. */
@@ -21,33 +24,45 @@ export interface Apart {
   readonly tokens: ArrayLike<number>;
   /** (tokens.length) finite. */
   readonly logits: ArrayLike<number>;
+  /** Codes that have lost tokens, each once. */
+  readonly codes: ArrayLike<number>;
   isAlone(token: number): boolean;
-  /** Whether a code has lost tokens. */
-  has(code: number): boolean;
-  /** The highest bias that is left in a code, −∞ if it has no token left; `whole` if it has lost none. */
-  best(code: number, whole: number): number;
+  /** The highest bias that is left in a code, −∞ if it has no token left; undefined if it has lost none. */
+  best(code: number): number | undefined;
+  /** The members that one of `codes` has lost, ascending; asked for only if it has tokens left. */
+  gone(code: number): ArrayLike<number>;
+}
+
+/** What edits need to know of a codebook. */
+export interface Places {
+  /** (V) */
+  readonly codeOf: Uint16Array;
+  /** (V) index of each token among the members. */
+  readonly placeOf: Uint32Array;
+  readonly members: Members;
 }
 
 export class EditedTokens implements Apart {
   readonly tokens: readonly number[];
   readonly logits: readonly number[];
+  readonly codes: readonly number[];
   readonly #alone = new Set<number>();
-  /** The highest bias that is left in a code, by code. */
-  readonly #best = new Map<number, number>();
+  readonly #lost = new Map<number, { best: number; readonly gone: number[] }>();
 
-  /** @param bestLeft The highest bias of a code's tokens that do not stand alone, −∞ if all do. */
-  constructor(
-    edits: LogitEdits,
-    codeOf: Uint16Array,
-    bestLeft: (code: number, isAlone: (token: number) => boolean) => number,
-  ) {
+  constructor(edits: LogitEdits, { codeOf, placeOf, members }: Places) {
     const tokens: number[] = [];
     const logits: number[] = [];
     let last = -1;
     for (let i = 0; i < edits.tokens.length; i++) {
-      const token = expectInteger(`edits.tokens[${i}]`, edits.tokens[i], last + 1, codeOf.length - 1);
+      const token = edits.tokens[i];
+      if (!(Number.isInteger(token) && token > last && token < codeOf.length)) {
+        expectInteger(`edits.tokens[${i}]`, token, last + 1, codeOf.length - 1);
+      }
       last = token;
       this.#alone.add(token);
+      const lost = this.#lost.get(codeOf[token]);
+      if (lost === undefined) this.#lost.set(codeOf[token], { best: -Infinity, gone: [placeOf[token]] });
+      else lost.gone.push(placeOf[token]);
       const logit = edits.logits[i];
       if (!(logit > -Infinity)) continue;
       tokens.push(token);
@@ -55,19 +70,64 @@ export class EditedTokens implements Apart {
     }
     this.tokens = tokens;
     this.logits = logits;
-    for (const token of this.#alone) {
-      const code = codeOf[token];
-      if (!this.#best.has(code)) this.#best.set(code, bestLeft(code, this.isAlone));
+    this.codes = [...this.#lost.keys()];
+    for (const [code, lost] of this.#lost) {
+      const { gone } = lost;
+      gone.sort((a, b) => a - b);
+      // The first that is left: members are in order of their biases.
+      let at = members.starts[code];
+      for (let i = 0; gone[i] === at; i++) at++;
+      if (at < members.starts[code + 1]) lost.best = members.biases[at];
     }
   }
 
-  readonly isAlone = (token: number): boolean => this.#alone.has(token);
-
-  has(code: number): boolean {
-    return this.#best.has(code);
+  isAlone(token: number): boolean {
+    return this.#alone.has(token);
   }
 
-  best(code: number, whole: number): number {
-    return this.#best.get(code) ?? whole;
+  best(code: number): number | undefined {
+    return this.#lost.get(code)?.best;
+  }
+
+  gone(code: number): readonly number[] {
+    return this.#lost.get(code)!.gone;
+  }
+}
+
+/** Edited tokens over codes all of whose tokens stood alone before. */
+export class EditedOver implements Apart {
+  readonly tokens: readonly number[];
+  readonly logits: readonly number[];
+  readonly codes: readonly number[];
+  readonly #edited: Apart;
+  readonly #before: Apart;
+  readonly #open: ReadonlySet<number>;
+
+  constructor(edited: Apart, before: Apart) {
+    this.#edited = edited;
+    this.#before = before;
+    this.#open = new Set(Array.from(before.codes));
+    this.codes = [...this.#open, ...Array.from(edited.codes).filter((code) => !this.#open.has(code))];
+    const tokens = Array.from(edited.tokens);
+    const logits = Array.from(edited.logits);
+    for (let i = 0; i < before.tokens.length; i++) {
+      if (edited.isAlone(before.tokens[i])) continue;
+      tokens.push(before.tokens[i]);
+      logits.push(before.logits[i]);
+    }
+    this.tokens = tokens;
+    this.logits = logits;
+  }
+
+  isAlone(token: number): boolean {
+    return this.#edited.isAlone(token) || this.#before.isAlone(token);
+  }
+
+  best(code: number): number | undefined {
+    return this.#open.has(code) ? -Infinity : this.#edited.best(code);
+  }
+
+  gone(code: number): ArrayLike<number> {
+    return this.#edited.gone(code);
   }
 }

@@ -13,22 +13,20 @@
  * Exact     scores and biases are multiples of 2^-12 within ±2^11, so s + b has no rounding: these are the logits, the law
  *           and the order of the f32 row. Of equal logits the lowest id is first; within a code that is: the highest bias,
  *           then the lowest id.
- * Draw      two races and philox.ts: codes (and single tokens) race with the noise of STAGE.code, and a number of
- *           STAGE.member takes the token of the code by its cumulative probability.
+ * Draw      codes, and tokens that stand alone as if they were codes K + id, race (pipeline/race.ts) with the noise of
+ *           STAGE.code; then a number of STAGE.member takes the token of the code by its cumulative probability.
  * Cost      K exponentials for a law, and one for each token of the drawn code; K + count · log K steps for the best.
  *
  * Source    Shao, Wu 2025, "VQ-Logits", arXiv:2505.10202, for tokens that share codes.
  */
 import { race } from "../../decoding/pipeline/race.ts";
 import { expBelow } from "../../exp-below.ts";
-import { log } from "../../math.ts";
+import { exp, log } from "../../math.ts";
 import { STAGE, uniform } from "../../philox.ts";
-import { type Apart, EditedTokens, type LogitEdits } from "./codebook-edits.ts";
+import { type Apart, EditedOver, EditedTokens, type LogitEdits } from "./codebook-edits.ts";
+import { CodebookLaw } from "./codebook-law.ts";
 import { LogitQueue, type Members, membersOf, readBias, readCodes } from "./codebook-members.ts";
-import { type HeadDraw, LEAST_TEMPERATURE } from "./head.ts";
-
-/** Laws that are kept, of the temperatures that were asked for last. */
-const MOST_LAWS = 4;
+import { type HeadDraw, type HeadDrawn, LEAST_TEMPERATURE } from "./head.ts";
 
 export class Codebook {
   readonly vocab: number;
@@ -41,8 +39,9 @@ export class Codebook {
   readonly members: Members;
   /** β, (K); −∞ for codes without tokens. */
   readonly #best: Float64Array;
-  /** B · exp(−β / T), (K), by temperature. */
-  readonly #laws = new Map<number, Float64Array>();
+  readonly #law: CodebookLaw;
+  /** Made when tokens are first edited. */
+  #placeOf: Uint32Array | null = null;
   // Working memory, (K) and more for tokens that stand alone.
   #logits = new Float64Array(0);
   #weights = new Float64Array(0);
@@ -63,9 +62,10 @@ export class Codebook {
     this.#best = Float64Array.from({ length: count }, (_, j) =>
       starts[j] < starts[j + 1] ? biases[starts[j]] : -Infinity,
     );
+    this.#law = new CodebookLaw(this.members, this.#best);
   }
 
-  /** @param scores (K) snapped, here and below. */
+  /** @param scores (K) snapped, here and below; all −∞: no token has a chance but those that are edited. */
   argmax(scores: Float32Array, edits?: LogitEdits | Apart): number {
     const apart = this.#apart(edits);
     const { tokens, starts } = this.members;
@@ -88,15 +88,23 @@ export class Codebook {
     count: number,
     edits?: LogitEdits | Apart,
   ): { ids: Uint32Array<ArrayBuffer>; logits: Float32Array<ArrayBuffer> } {
-    const apart = this.#apart(edits);
+    const { ids, logits } = this.#top(scores, count, this.#apart(edits));
+    return { ids, logits: Float32Array.from(logits) };
+  }
+
+  #top(
+    scores: Float32Array,
+    count: number,
+    apart: Apart | null,
+  ): { ids: Uint32Array<ArrayBuffer>; logits: Float64Array } {
     const { tokens, biases, starts } = this.members;
     const queue = new LogitQueue(this.codes + (apart?.tokens.length ?? 0));
     /** Where each list stands. */
     const places = new Int32Array(this.codes);
     for (let j = 0; j < this.codes; j++) {
-      const at = apart?.best(j, 0) === -Infinity ? -1 : this.#next(starts[j], j, apart);
+      const at = this.#next(starts[j], j, apart);
       places[j] = at;
-      if (at >= 0) queue.add(j, scores[j] + biases[at], tokens[at]);
+      if (at >= 0 && scores[j] > -Infinity) queue.add(j, scores[j] + biases[at], tokens[at]);
     }
     // Lists of one.
     for (let i = 0; apart !== null && i < apart.tokens.length; i++) {
@@ -105,7 +113,7 @@ export class Codebook {
     queue.settle();
     const most = Math.min(count, this.vocab);
     const ids = new Uint32Array(most);
-    const logits = new Float32Array(most);
+    const logits = new Float64Array(most);
     let found = 0;
     while (found < most && queue.size > 0) {
       const list = queue.best;
@@ -150,18 +158,57 @@ export class Codebook {
 
   /** @throws {RangeError} If no token is left. */
   draw(scores: Float32Array, draw: Required<HeadDraw>, edits?: LogitEdits | Apart): number {
+    if (draw.temperature < LEAST_TEMPERATURE) {
+      const [best] = this.#top(scores, 1, this.#apart(edits)).ids;
+      return best ?? nothingLeft(draw.position);
+    }
+    return this.drawTold(scores, draw, 0, edits)?.token ?? nothingLeft(draw.position);
+  }
+
+  /**
+   * The same draw, and what is known of its law.
+   *
+   * @param draw With a temperature above 0.
+   * @param top Most likely tokens to tell.
+   * @returns null if no token is left.
+   */
+  drawTold(
+    scores: Float32Array,
+    draw: Required<HeadDraw>,
+    top: number,
+    edits?: LogitEdits | Apart,
+  ): HeadDrawn | null {
     const { temperature, seed, position } = draw;
     const apart = this.#apart(edits);
-    if (temperature < LEAST_TEMPERATURE) {
-      const [best] = this.top(scores, 1, edits).ids;
-      return best ?? nothingLeft(position);
-    }
-    const { total, count } = this.#weigh(scores, temperature, apart);
+    const { most, total, count } = this.#weigh(scores, temperature, apart);
     const field = { ids: this.#items, weights: this.#weights, count, total };
     const winner = race(field, seed, position, STAGE.code);
-    if (winner < 0) return nothingLeft(position);
-    if (winner >= this.codes) return apart!.tokens[winner - this.codes];
-    return this.#member(winner, temperature, uniform(seed, position, STAGE.member, winner), apart);
+    if (winner < 0) return null;
+    const drawn = this.#winner(winner, scores, draw, apart);
+    const partition = log(total);
+    const told = (token: number, logit: number) => ({
+      token,
+      logProbability: (logit - most) / temperature - partition,
+    });
+    const best = this.#top(scores, top, apart);
+    return {
+      ...told(drawn.token, drawn.logit),
+      top: Array.from(best.ids, (token, i) => told(token, best.logits[i])).filter(hasChance),
+    };
+  }
+
+  /** The token of a winner of the race of the codes. */
+  #winner(
+    winner: number,
+    scores: Float32Array,
+    { temperature, seed, position }: Required<HeadDraw>,
+    apart: Apart | null,
+  ): { token: number; logit: number } {
+    const single = winner - this.codes;
+    if (single >= 0) return { token: apart!.tokens[single], logit: apart!.logits[single] };
+    const u = uniform(seed, position, STAGE.member, winner);
+    const at = this.#law.member(winner, temperature, u, apart);
+    return { token: this.members.tokens[at], logit: scores[winner] + this.members.biases[at] };
   }
 
   /** Fills working memory with the weights of the codes, then of single tokens, up to a common factor. */
@@ -175,7 +222,7 @@ export class Codebook {
     this.#makeRoom(count);
     const logits = this.#bestLogits(scores, apart);
     const weights = this.#weights;
-    const law = this.#law(temperature);
+    const masses = this.#law.masses(temperature, apart);
     let most = -Infinity;
     for (let j = 0; j < codes; j++) if (logits[j] > most) most = logits[j];
     for (let i = codes; i < count; i++) {
@@ -188,8 +235,7 @@ export class Codebook {
     expBelow(weights, logits, count, 0);
     let total = 0;
     for (let j = 0; j < codes; j++) {
-      const mass = apart?.has(j) ? sumOf(this.#powers(j, temperature, apart)) : law[j];
-      weights[j] *= mass;
+      weights[j] *= masses[j];
       total += weights[j];
     }
     for (let i = codes; i < count; i++) total += weights[i];
@@ -200,48 +246,13 @@ export class Codebook {
   #bestLogits(scores: Float32Array, apart: Apart | null): Float64Array {
     this.#makeRoom(this.codes);
     const [logits, best] = [this.#logits, this.#best];
-    if (apart === null) for (let j = 0; j < best.length; j++) logits[j] = scores[j] + best[j];
-    else for (let j = 0; j < best.length; j++) logits[j] = scores[j] + apart.best(j, best[j]);
+    for (let j = 0; j < best.length; j++) logits[j] = scores[j] + best[j];
+    if (apart === null) return logits;
+    for (let i = 0; i < apart.codes.length; i++) {
+      const code = apart.codes[i];
+      logits[code] = scores[code] + (apart.best(code) as number);
+    }
     return logits;
-  }
-
-  /** Σ exp((b − β) / T) over the members of each code. */
-  #law(temperature: number): Float64Array {
-    let law = this.#laws.get(temperature);
-    if (law === undefined) {
-      law = Float64Array.from({ length: this.codes }, (_, j) => sumOf(this.#powers(j, temperature, null)));
-      const [oldest] = this.#laws.keys();
-      if (this.#laws.size >= MOST_LAWS) this.#laws.delete(oldest);
-      this.#laws.set(temperature, law);
-    }
-    return law;
-  }
-
-  /** exp((b − β) / T) of the members of a code, 0 for those that stand alone. */
-  #powers(code: number, temperature: number, apart: Apart | null): Float64Array {
-    const { tokens, biases, starts } = this.members;
-    const best = apart === null ? this.#best[code] : apart.best(code, this.#best[code]);
-    const powers = biases.slice(starts[code], starts[code + 1]);
-    for (let i = 0; i < powers.length; i++) {
-      const isAlone = apart?.isAlone(tokens[starts[code] + i]) ?? false;
-      powers[i] = isAlone ? -Infinity : (powers[i] - best) / temperature;
-    }
-    expBelow(powers, powers, powers.length, 0);
-    return powers;
-  }
-
-  /** The member of a code at `u` of its cumulative probability; the last one if rounding leaves `u` beyond the end. */
-  #member(code: number, temperature: number, u: number, apart: Apart | null): number {
-    const powers = this.#powers(code, temperature, apart);
-    const goal = u * sumOf(powers);
-    let sum = 0;
-    let chosen = 0;
-    for (let i = 0; i < powers.length && sum <= goal; i++) {
-      if (powers[i] === 0) continue;
-      sum += powers[i];
-      chosen = i;
-    }
-    return this.members.tokens[this.members.starts[code] + chosen];
   }
 
   /** Index of the first member of a code from `at` on that does not stand alone; −1: there is none. */
@@ -253,12 +264,13 @@ export class Codebook {
   }
 
   #apart(edits: LogitEdits | Apart | undefined): Apart | null {
-    if (edits === undefined || edits.tokens.length === 0) return null;
+    if (edits === undefined) return null;
     if ("isAlone" in edits) return edits;
-    return new EditedTokens(edits, this.codeOf, (code, isAlone) => {
-      const at = this.#next(this.members.starts[code], code, { isAlone });
-      return at < 0 ? -Infinity : this.members.biases[at];
-    });
+    const { over } = edits;
+    if (edits.tokens.length === 0) return over ?? null;
+    this.#placeOf ??= placesOf(this.members);
+    const edited = new EditedTokens(edits, { ...this, placeOf: this.#placeOf });
+    return over === undefined ? edited : new EditedOver(edited, over);
   }
 
   #makeRoom(count: number): void {
@@ -279,10 +291,16 @@ function bestSingle({ tokens, logits }: Apart): { token: number; logit: number }
   return { token, logit };
 }
 
-function sumOf(values: Float64Array): number {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i];
-  return sum;
+/** Whether a probability is above 0 in f64. */
+function hasChance({ logProbability }: { readonly logProbability: number }): boolean {
+  return exp(logProbability) > 0;
+}
+
+/** Index of each token among the members, (V). */
+function placesOf({ tokens }: Members): Uint32Array {
+  const places = new Uint32Array(tokens.length);
+  for (const [place, token] of tokens.entries()) places[token] = place;
+  return places;
 }
 
 function nothingLeft(position: number): never {

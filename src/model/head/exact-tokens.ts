@@ -7,7 +7,8 @@ export class ExactTokens {
   readonly #kernels: ScreenKernels;
   readonly #weights: Matrix;
   readonly #state: Floats;
-  readonly #known = new Set<number>();
+  /** Tiles that were made, and where the logits of each begin. */
+  readonly #known = new Map<number, number>();
   #ids: number[] = [];
   #logits: number[] = [];
 
@@ -32,20 +33,28 @@ export class ExactTokens {
     return this.#logits;
   }
 
+  /** Of a token whose tile was made; undefined for others. */
+  logitOf(token: number): number | undefined {
+    const first = this.#known.get(Math.floor(token / TILE_ROWS));
+    return first === undefined ? undefined : this.#logits[first + (token % TILE_ROWS)];
+  }
+
   /** Makes the logits of these tokens and of those that share their tiles. */
   add(tokens: ArrayLike<number>): void {
     const tiles: number[] = [];
     for (let i = 0; i < tokens.length; i++) {
       const tile = Math.floor(tokens[i] / TILE_ROWS);
       if (this.#known.has(tile)) continue;
-      this.#known.add(tile);
+      this.#known.set(tile, 0);
       tiles.push(tile);
     }
     if (tiles.length === 0) return;
     const ascending = Uint32Array.from(tiles).sort();
     const logits = this.#kernels.tileRows(this.#state, this.#weights, ascending);
     for (let i = 0; i < logits.length; i++) {
-      const id = ascending[Math.floor(i / TILE_ROWS)] * TILE_ROWS + (i % TILE_ROWS);
+      const tile = ascending[Math.floor(i / TILE_ROWS)];
+      const id = tile * TILE_ROWS + (i % TILE_ROWS);
+      if (id % TILE_ROWS === 0) this.#known.set(tile, this.#ids.length);
       if (id >= this.#weights.rows) break;
       this.#ids.push(id);
       this.#logits.push(logits[i]);

@@ -1,12 +1,12 @@
 /** head-draft: any head as one that drafts. */
 import { type Backend, type Floats, stride, type Top } from "../../backend/backend.ts";
 import type { DraftHead, DraftRow } from "../draft-head.ts";
-import type { Head } from "./head.ts";
+import type { Head, HeadLook } from "./head.ts";
 
 /** What a head keeps of a state, to answer from. */
 export interface Looks<Seen> {
   see(state: Floats): Seen | Promise<Seen>;
-  top(seen: Seen, count: number): Top | Promise<Top>;
+  look(seen: Seen): Pick<HeadLook, "top"> & Partial<HeadLook>;
   row(out: Floats, seen: Seen): void;
   close?(): void;
 }
@@ -39,6 +39,8 @@ export class HeadDraft<Seen> implements DraftHead {
       if (call !== this.#calls) throw new TypeError("Cannot read a draft's row: its head was called again");
     };
     let isMade = false;
+    const look = this.#looks.look(seen);
+    const { logit, draw } = look;
     return {
       row: () => {
         expectCurrent();
@@ -48,8 +50,9 @@ export class HeadDraft<Seen> implements DraftHead {
       },
       top: (count) => {
         expectCurrent();
-        return this.#looks.top(seen, count) as Top;
+        return look.top(count) as Top;
       },
+      ...(logit && draw && { own: { logit, draw } }),
     };
   }
 
@@ -70,7 +73,7 @@ export function openDraft(backend: Backend, head: Head): DraftHead {
         backend.copy(state, given, head.hidden);
         return state;
       },
-      top: (seen, count) => head.top(seen, count),
+      look: (seen) => ({ top: (count) => head.top(seen, count) as Top }),
       row: (out, seen) => head.rows(seen, 1, out),
       close: () => backend.free(state),
     });

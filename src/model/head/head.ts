@@ -7,9 +7,10 @@
  * A head defines its row. Whatever is told without it is what the row would have told: the same argmax, the same best
  * tokens with the same logits, the law of the same softmax. How a head spares the row is its own affair.
  */
-import type { Floats, Top } from "../../backend/backend.ts";
-import { expectInteger, expectNumber } from "../../errors.ts";
+import type { Backend, Floats, Top } from "../../backend/backend.ts";
+import { expectInteger, expectNumber, UnsupportedError } from "../../errors.ts";
 import type { DraftHead } from "../draft-head.ts";
+import type { LogitEdits } from "./codebook-edits.ts";
 
 /** Where in which text a token is drawn; the same place always gives the same token. */
 export interface HeadDraw {
@@ -19,6 +20,32 @@ export interface HeadDraw {
   readonly seed: number;
   /** Of the token in the text, 0 … 2^32 − 1. */
   readonly position: number;
+}
+
+/** A drawn token and what is known of its law: logs of probabilities, in nats. */
+export interface HeadDrawn {
+  readonly token: number;
+  readonly logProbability: number;
+  /** The most likely tokens, as many as were asked for, most likely first; none without a chance. */
+  readonly top: readonly { readonly token: number; readonly logProbability: number }[];
+}
+
+/** What a head keeps of one state, to tell of its row what is asked without making it. Outlives the head's next call. */
+export interface HeadLook {
+  /** Of a token below V, as the row has it. */
+  logit(token: number): number;
+  /** As `Head.top`. */
+  top(count: number): Top;
+  /**
+   * Of heads that draw by their own noise: an exact draw from softmax(row / temperature), some logits replaced.
+   *
+   * @param draw With a temperature of at least 1e-100.
+   * @param top Most likely tokens to tell.
+   * @returns null if no token has a chance.
+   */
+  draw?(draw: Required<HeadDraw>, top: number, edits?: LogitEdits): HeadDrawn | null;
+  /** Of heads that draw by the race over the row: its winner; null if that takes the row. @param draw As for `draw`. */
+  race?(draw: Required<HeadDraw>): number | null;
 }
 
 /**
@@ -51,6 +78,14 @@ export interface Head {
   sample(state: Floats, draw: HeadDraw): number | Promise<number>;
   /** log Σ exp(row / temperature). @param temperature 1e-100 … 100, default 1. */
   logPartition(state: Floats, temperature?: number): number | Promise<number>;
+  /**
+   * One look at a state for all that is asked of it; absent where that takes the row.
+   *
+   * @param state Stays as it is for as long as the look is used.
+   */
+  look?(state: Floats): HeadLook | Promise<HeadLook>;
+  /** Whether `rows` must look at numbers on its way: not possible where these have to be waited for. */
+  readonly rowsNeedAnswers?: boolean;
   /** Rows of states. @param states (columns, D) @param out (columns, stride(V)) */
   rows(states: Floats, columns: number, out: Floats): void;
   /** A draft head of one text that knows better than to ask this one for each answer anew. */
@@ -74,4 +109,15 @@ export function readDraw({ temperature = 1, seed, position }: HeadDraw): Require
 /** A temperature to divide by. */
 export function expectTemperature(temperature: number): number {
   return expectNumber("temperature", temperature, LEAST_TEMPERATURE, MOST_TEMPERATURE);
+}
+
+/** @throws {UnsupportedError} If rows are made of answers that this backend gives later. */
+export function expectAnswers(
+  { name }: Backend,
+  { rowsNeedAnswers = false }: Pick<Head, "rowsNeedAnswers">,
+): void {
+  if (name !== "webgpu" || !rowsNeedAnswers) return;
+  throw new UnsupportedError(
+    "Cannot use WebGPU: rows of a head with residual codes are made in this process",
+  );
 }

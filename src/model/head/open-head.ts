@@ -209,5 +209,6 @@ function headOf(
 ): Head {
   if (method === "dense") return new DenseHead(backend, dense as Matrix);
   // It is there for all that need it.
-  return openStoredHeads(stored, tensors, { backend, dense: dense as Matrix }).model as Head;
+  const { model } = openStoredHeads(stored, tensors, { backend, dense: dense as Matrix });
+  return model ?? new DenseHead(backend, dense as Matrix);
 }

@@ -73,6 +73,10 @@ export class ProductHead extends RowHead {
   protected override makeRow(state: Floats, memory: Floats): void {
     const backend = this.#backend;
     this.#kernels.productLogits(state, this.#codes, memory);
+    if (this.#kernels.refine !== undefined) {
+      this.#kernels.refine(memory, this.vocab, state, this.#exact, this.#shortlist);
+      return;
+    }
     const { ids } = backend.top(memory, this.vocab, this.#shortlist) as Top;
     const tiles = tilesOf(ids);
     this.#kernels.putTiles(memory, tiles, this.#kernels.tileRows(state, this.#exact, tiles));

@@ -15,7 +15,7 @@
 import { SCORE_RANGE, snapped } from "../../backend/head-kernels.ts";
 import { expectInteger, expectNumber } from "../../errors.ts";
 import type { Codebook } from "./codebook.ts";
-import type { Apart, LogitEdits } from "./codebook-edits.ts";
+import type { Apart } from "./codebook-edits.ts";
 
 /** Codewords of a sub-vector. */
 export const RESIDUAL_WORDS = 16;
@@ -58,7 +58,7 @@ export class ResidualCodes {
     expectInteger("bias.length", bias.length, vocab, vocab);
     expectInteger("columns", words.length / (2 * bytes * RESIDUAL_WORDS), 1, MOST_RESIDUAL_COLUMNS);
     const wrong = words.findIndex((word) => !Number.isFinite(word));
-    if (wrong >= 0) expectNumber(`words[${wrong}]`, words[wrong], -Number.MAX_VALUE, Number.MAX_VALUE);
+    if (wrong >= 0) throw new RangeError(`"words[${wrong}]" must be finite, got ${words[wrong]}`);
     this.size = words.length / RESIDUAL_WORDS;
     this.#codebook = codebook;
     this.#bytes = bytes;
@@ -102,7 +102,7 @@ export class ResidualCodes {
         logits[to++] = scores[code] + snapped(sum);
       }
     }
-    return new OpenedCodes(opened, logits, isOpen, codeOf);
+    return new OpenedCodes({ tokens: opened, logits, codes: best, isOpen, codeOf });
   }
 
   #fillTables(z: Float32Array): void {
@@ -128,33 +128,37 @@ export class OpenedCodes implements Apart {
   /** By code. */
   readonly tokens: Uint32Array;
   readonly logits: Float64Array;
+  readonly codes: Uint32Array;
   readonly #isOpen: Uint8Array;
   readonly #codeOf: Uint16Array;
+  #byToken: Map<number, number> | null = null;
 
-  constructor(tokens: Uint32Array, logits: Float64Array, isOpen: Uint8Array, codeOf: Uint16Array) {
-    this.tokens = tokens;
-    this.logits = logits;
-    this.#isOpen = isOpen;
-    this.#codeOf = codeOf;
+  constructor(
+    of: Pick<OpenedCodes, "tokens" | "logits" | "codes"> & { isOpen: Uint8Array; codeOf: Uint16Array },
+  ) {
+    this.tokens = of.tokens;
+    this.logits = of.logits;
+    this.codes = of.codes;
+    this.#isOpen = of.isOpen;
+    this.#codeOf = of.codeOf;
+  }
+
+  /** Of a token of these codes; undefined for others. */
+  logit(token: number): number | undefined {
+    if (!this.isAlone(token)) return undefined;
+    this.#byToken ??= new Map(Array.from(this.tokens, (each, i) => [each, this.logits[i]]));
+    return this.#byToken.get(token);
   }
 
   isAlone(token: number): boolean {
     return this.#isOpen[this.#codeOf[token]] === 1;
   }
 
-  has(code: number): boolean {
-    return this.#isOpen[code] === 1;
+  best(code: number): number | undefined {
+    return this.#isOpen[code] === 1 ? -Infinity : undefined;
   }
 
-  best(code: number, whole: number): number {
-    return this.#isOpen[code] === 1 ? -Infinity : whole;
-  }
-
-  /** With logits that something else decides, which go first. */
-  with(edits: LogitEdits): LogitEdits {
-    const logits = new Map(Array.from(this.tokens, (token, i) => [token, this.logits[i]]));
-    for (let i = 0; i < edits.tokens.length; i++) logits.set(edits.tokens[i], edits.logits[i]);
-    const tokens = [...logits.keys()].sort((a, b) => a - b);
-    return { tokens, logits: tokens.map((token) => logits.get(token)!) };
+  gone(): readonly number[] {
+    return [];
   }
 }

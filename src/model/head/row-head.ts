@@ -56,6 +56,10 @@ export abstract class RowHead implements Head {
   logPartition(state: Floats, temperature = 1): number | Promise<number> {
     expectTemperature(temperature);
     const row = this.#rowOf(state);
+    if (this.#backend.name === "webgpu") {
+      this.#backend.scale(row, 1 / temperature, this.vocab);
+      return this.#backend.logSumExp(row, this.vocab);
+    }
     const law = { temperature, edits: { tokens: new Uint32Array(0), logits: new Float64Array(0) } };
     const kernels = this.#backend.lawKernels(row, this.vocab);
     const { most, count } = kernels.range(law);

@@ -170,18 +170,20 @@ export function openStoredHeads(
       matrix: (name: string) => read.get(prefix + name) as Matrix,
       values: (name: string) => read.get(prefix + name) as HeadTensor,
     };
-    heads.set(format.method, openHead(format, tensors, { ...shape, ...context }));
+    const head = openHead(format, tensors, { ...shape, ...context });
+    if (head !== null) heads.set(format.method, head);
   }
   // Where the dense head is not what the model was trained with, its rows are no draft.
   const instead = formats.some(({ method, needsDense }) => method === model && !needsDense) ? model : draft;
   return { model: heads.get(model) ?? null, draft: heads.get(draft) ?? heads.get(instead) ?? null };
 }
 
-function openHead(format: HeadFormat, tensors: HeadTensors, context: HeadContext): Head {
+function openHead(format: HeadFormat, tensors: HeadTensors, context: HeadContext): Head | null {
   try {
     return format.open(tensors, context);
   } catch (error) {
     if (!(error instanceof RangeError) || error instanceof MemoryError) throw error;
-    throw new RangeError(`Cannot load model: its ${format.method} head is not sound: ${error.message}`);
+    const why = error.message.replace(/^Cannot load model: /, "");
+    throw new RangeError(`Cannot load model: its ${format.method} head is not sound: ${why}`);
   }
 }

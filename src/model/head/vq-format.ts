@@ -12,6 +12,7 @@
  *     residual.codes          (V, R)      I8
  *     residual.bias           (V)         F16 or F32, within ±2048
  */
+import { type Backend, type Matrix, stride } from "../../backend/backend.ts";
 import { MOST_CODES } from "../../backend/head-kernels.ts";
 import { expectInteger, UnsupportedError } from "../../errors.ts";
 import { decodeWeights } from "../../format/blocks.ts";
@@ -60,11 +61,16 @@ export const vqFormat: HeadFormat = {
 
   open(tensors, { backend }) {
     const bias = tensors.values("bias");
+    const residual = residualOf(tensors);
+    const codebook = tensors.matrix("codebook.weight");
+    // Scores are bounded: what is no number would pass for the least of them.
+    expectFinite(backend, "codebook.weight", codebook);
+    if (residual !== undefined) expectFinite(backend, "residual.basis.weight", residual.basis);
     return new VqHead(backend, {
-      codebook: tensors.matrix("codebook.weight"),
+      codebook,
       codes: codesOf(tensors.values("codes")),
       bias: decodeWeights(bias.type, bias.bytes),
-      residual: residualOf(tensors),
+      residual,
     });
   },
 };
@@ -85,6 +91,23 @@ function residualOf(tensors: HeadTensors): VqWeights["residual"] {
     words: decodeWeights("F32", words.bytes),
     bias: decodeWeights(bias.type, bias.bytes),
   };
+}
+
+/** @throws {RangeError} If a weight is NaN or infinite. Takes a look at each; not where that is to wait for a device. */
+function expectFinite(backend: Backend, name: string, matrix: Matrix): void {
+  if (backend.name === "webgpu") return;
+  const row = backend.floats(stride(matrix.cols));
+  try {
+    for (let i = 0; i < matrix.rows; i++) {
+      backend.embed(row, matrix, [i]);
+      const values = backend.read(backend.slice(row, 0, matrix.cols)) as Float32Array;
+      const at = values.findIndex((value) => !Number.isFinite(value));
+      if (at < 0) continue;
+      throw new RangeError(`tensor "output_vq.${name}" must be finite, is ${values[at]} in row ${i}`);
+    }
+  } finally {
+    backend.free(row);
+  }
 }
 
 /** I16 holds codes to 65,535, as its bits without a sign. */

@@ -21,7 +21,14 @@ import { expectInteger } from "../../errors.ts";
 import type { DraftHead } from "../draft-head.ts";
 import { Codebook } from "./codebook.ts";
 import type { Apart, LogitEdits } from "./codebook-edits.ts";
-import { expectTemperature, type Head, type HeadDraw, readDraw } from "./head.ts";
+import {
+  expectAnswers,
+  expectTemperature,
+  type Head,
+  type HeadDraw,
+  type HeadLook,
+  readDraw,
+} from "./head.ts";
 import { HeadDraft } from "./head-draft.ts";
 import { type OpenedCodes, ResidualCodes, type ResidualTables } from "./residual-codes.ts";
 
@@ -127,8 +134,20 @@ export class VqHead implements Head {
     );
   }
 
+  look(state: Floats): HeadLook | Promise<HeadLook> {
+    this.#score(state, 1);
+    const seen = this.#kept();
+    return seen instanceof Promise ? seen.then((one) => this.#look(one)) : this.#look(seen);
+  }
+
+  get rowsNeedAnswers(): boolean {
+    return this.#residual !== null;
+  }
+
+  /** @throws {UnsupportedError} With residual codes, if the backend is one to wait for. */
   rows(states: Floats, columns: number, out: Floats): void {
     const backend = this.#backend;
+    expectAnswers(backend, this);
     for (let first = 0; first < columns; first += COLUMNS) {
       const some = Math.min(COLUMNS, columns - first);
       this.#score(backend.slice(states, first * this.hidden, some * this.hidden), some);
@@ -145,11 +164,9 @@ export class VqHead implements Head {
     return new HeadDraft<Seen>(this.#backend, this, {
       see: (state) => {
         this.#score(state, 1);
-        const seen = this.#seen(0);
-        const kept = ({ scores, opened }: Seen) => ({ scores: scores.slice(), opened });
-        return seen instanceof Promise ? seen.then(kept) : kept(seen);
+        return this.#kept();
       },
-      top: ({ scores, opened }, count) => this.#codebook.top(scores, count, opened),
+      look: (seen) => this.#look(seen),
       row: (out, seen) => {
         this.#backend.write(this.#scoresOf(0), seen.scores);
         this.#backend.codebookKernels().row(out, this.#scoresOf(0), this.#map);
@@ -171,17 +188,49 @@ export class VqHead implements Head {
   ): T | Promise<T> {
     this.#score(state, 1);
     const seen = this.#seen(0);
-    const tell = ({ scores, opened }: Seen) =>
-      answer(scores, opened && edits ? opened.with(edits) : (opened ?? edits));
+    const tell = ({ scores, opened }: Seen) => answer(scores, withEdits(opened, edits));
     return seen instanceof Promise ? seen.then(tell) : tell(seen);
+  }
+
+  #look({ scores, opened }: Seen): HeadLook {
+    const { codeOf, bias } = this.#codebook;
+    return {
+      logit: (token) => opened?.logit(token) ?? scores[codeOf[token]] + bias[token],
+      top: (count) => this.#codebook.top(scores, expectInteger("count", count, 0, this.vocab), opened),
+      draw: (draw, top, edits) => this.#codebook.drawTold(scores, draw, top, withEdits(opened, edits)),
+    };
   }
 
   #score(states: Floats, columns: number): void {
     const backend = this.#backend;
     backend.matmul(states, columns, [{ weights: this.#words, out: this.#scores }]);
     backend.codebookKernels().snap(this.#scores, columns * stride(this.#words.rows));
+    for (let column = 0; column < columns; column++) {
+      if (this.#isFinite(states, column)) continue;
+      backend.write(this.#scoresOf(column), new Float32Array(this.#words.rows).fill(-Infinity));
+    }
     if (this.#residual === null) return;
     backend.matmul(states, columns, [{ weights: this.#residual.basis, out: this.#residual.z }]);
+  }
+
+  /**
+   * Whether a state is one: scores are bounded, so that what is no number would pass for the least of them. No look at it where
+   * that is to wait for a device.
+   */
+  #isFinite(states: Floats, column: number): boolean {
+    const backend = this.#backend;
+    if (backend.name === "webgpu") return true;
+    const state = backend.read(backend.slice(states, column * this.hidden, this.hidden)) as Float32Array;
+    let check = 0;
+    for (let i = 0; i < state.length; i++) check += state[i] * 0;
+    return check === 0;
+  }
+
+  /** Of the first column that was scored; stays. */
+  #kept(): Seen | Promise<Seen> {
+    const seen = this.#seen(0);
+    const kept = ({ scores, opened }: Seen) => ({ scores: scores.slice(), opened });
+    return seen instanceof Promise ? seen.then(kept) : kept(seen);
   }
 
   /** Of a column that was scored; views. */
@@ -214,4 +263,11 @@ export class VqHead implements Head {
     const codes = this.#words.rows;
     return this.#backend.slice(this.#scores, column * stride(codes), codes);
   }
+}
+
+function withEdits(
+  opened: OpenedCodes | undefined,
+  edits: LogitEdits | undefined,
+): LogitEdits | Apart | undefined {
+  return opened && edits ? { ...edits, over: opened } : (opened ?? edits);
 }

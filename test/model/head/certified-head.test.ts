@@ -158,7 +158,7 @@ describe("CertifiedHead", () => {
           values: (name) => tensors.find((tensor) => tensor.name.endsWith(`.${name}`))!,
         },
         { backend, dense, vocab: 64, hidden: 64 },
-      );
+      )!;
     open().close();
     const used = backend.usedBytes;
     for (let i = 0; i < 5; i++) open().close();

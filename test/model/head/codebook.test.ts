@@ -171,6 +171,51 @@ describe("draws of a codebook", () => {
     expect(counts[0]).toBe(0);
   });
 
+  it("tell how likely they and the best tokens are, whatever is edited at whatever temperature", () => {
+    for (const [i, one] of CASES.entries()) {
+      for (const temperature of [0.7, 0.02, 3, 0.7]) {
+        const edits = editsOf(i + 1, one);
+        const row = edited(one.row, edits);
+        const order = ranking(row);
+        const draw = { temperature, seed: i, position: 7 };
+        const drawn = one.book.drawTold(one.scores, draw, 5, edits);
+        if (order.length === 0) {
+          expect(drawn).toBe(null);
+          continue;
+        }
+        const most = row[order[0]];
+        const weights = Array.from(row, (logit) => Math.exp((logit - most) / temperature));
+        const total = weights.reduce((a, b) => a + b);
+        const told = (token: number) => (row[token] - most) / temperature - Math.log(total);
+        const near = (a: number, b: number) => expect(Math.abs(a - b)).toBeLessThan(1e-9 * (1 + Math.abs(b)));
+        near(drawn!.logProbability, told(drawn!.token));
+        const likely = order.slice(0, 5).filter((token) => told(token) > -700);
+        expect(drawn!.top.slice(0, likely.length).map(({ token }) => token)).toEqual(likely);
+        for (const { token, logProbability } of drawn!.top.slice(0, likely.length))
+          near(logProbability, told(token));
+        expect(one.book.draw(one.scores, draw, edits)).toBe(drawn!.token);
+      }
+    }
+  });
+
+  it("have it where the heaviest tokens of codes are edited, among many temperatures", () => {
+    const codes = Array.from({ length: 40 }, (_, i) => i % 4);
+    const bias = codes.map((_, i) => (i < 4 ? 60 : snapped(Math.sin(i))));
+    const book = new Codebook(4, codes, bias);
+    const scores = Float32Array.of(0.5, -0.25, 1, 0);
+    const row = Float64Array.from(codes, (code, i) => scores[code] + bias[i]);
+    const edits = { tokens: [0, 1, 2, 3, 9], logits: [NaN, -1, NaN, 0.5, 2] };
+    const draws = 200_000;
+    const counts = new Float64Array(row.length);
+    for (let position = 0; position < draws; position++) {
+      if (position % 1000 === 0) book.logPartition(scores, 0.5 + position / draws, edits);
+      counts[book.draw(scores, { temperature: 1.5, seed: 9, position }, edits)]++;
+    }
+    const [sum, degrees] = chiSquare(counts, probabilities(edited(row, edits), 1.5).law, draws);
+    expect(degrees).toBeGreaterThan(35);
+    expect(sum).toBeLessThan(chiSquareLimit(degrees));
+  });
+
   it("depend on seed and position alone", () => {
     const { book, scores } = makeCase(79, 100, 9, 0.5);
     const other = makeCase(79, 100, 9, 0.5).book;

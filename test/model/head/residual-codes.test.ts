@@ -204,10 +204,21 @@ describe.each(BACKENDS)("a vq head with residual codes on %s", (_, create) => {
     expect(other.usedBytes).toBe(before);
   });
 
-  it("is no worse off with states that are not finite", async () => {
-    const state = load(backend, new Float32Array(D).fill(NaN));
-    expect(await head.argmax(state)).toBeLessThan(VOCAB);
-    expect(((await head.top(state, 9)) as Top).ids.length).toBe(9);
+  it("gives no token a chance in a state that is not finite", async () => {
+    for (const odd of [NaN, Infinity]) {
+      const state = load(backend, new Float32Array(D).fill(0.1).fill(odd, 5, 6));
+      expect(await head.argmax(state)).toBe(0);
+      expect(((await head.top(state, 9)) as Top).ids.length).toBe(0);
+      expect(await head.logPartition(state)).toBe(-Infinity);
+      expect(() => head.sample(state, { seed: 1, position: 3 })).toThrow(
+        "Cannot sample the token at position 3: no logit is above −∞",
+      );
+      const row = backend.floats(stride(VOCAB));
+      head.rows(state, 1, row);
+      expect(new Set(backend.read(backend.slice(row, 0, VOCAB)) as Float32Array)).toEqual(
+        new Set([-Infinity]),
+      );
+    }
   });
 });
 

@@ -162,10 +162,11 @@ describe.each(["wasm", "reference"] as const)("a file with a vq head, on %s", (b
       for (const options of [
         { temperature: 0 },
         { temperature: 1, topK: 9, topP: 1, seed: 5 },
-        { temperature: 1, topK: 0, topP: 1, seed: 5 },
+        { temperature: 1, topK: 0, topP: 0.9, seed: 5 },
       ]) {
         const steps: Step[] = [{ step: "temperature", temperature: options.temperature }];
         if (options.topK) steps.unshift({ step: "top-k", k: options.topK });
+        else if (options.topP) steps.push({ step: "top-p", p: options.topP });
         const pipeline = createPipeline(steps);
         rows.mockClear();
         const tokens: number[] = [];
@@ -218,6 +219,13 @@ describe("a file with a head that is not sound is refused:", () => {
     tensor("output_vq.codes", type, [codes.length], new Uint8Array(Uint16Array.from(codes).buffer));
   const biasOf = (values: number[]) =>
     tensor("output_vq.bias", "F32", [values.length], new Uint8Array(Float32Array.from(values).buffer));
+  const wordsWith = (at: number, value: number) =>
+    tensor(
+      "output_vq.codebook.weight",
+      "F32",
+      [HIDDEN, CODES],
+      new Uint8Array(WORDS.map((word, i) => (i === at ? value : word)).buffer),
+    );
   const cases: [string, FileOptions, string][] = [
     ["a tensor is missing", { parts: { bias: undefined } }, 'file has no tensor "output_vq.bias"'],
     [
@@ -256,6 +264,11 @@ describe("a file with a head that is not sound is refused:", () => {
       { parts: { bias: biasOf([NaN, ...BIAS.slice(1)]) } },
       '"bias[0]" must be a number from -2048 to 2048, got NaN',
     ],
+    ...(["NaN", "Infinity"] as const).map((value): [string, FileOptions, string] => [
+      `a codeword has ${value}`,
+      { ...OWN, parts: { words: wordsWith(7 * HIDDEN + 63, Number(value)) } },
+      `its vq head is not sound: tensor "output_vq.codebook.weight" must be finite, is ${value} in row 7`,
+    ]),
     [
       "codes are of a type that is no code",
       { parts: { codes: tensor("output_vq.codes", "F16", [VOCAB], new Uint8Array(2 * VOCAB)) } },
