@@ -33,8 +33,8 @@ let modules: Promise<KernelModules> | undefined;
 
 /** Kernels for WebGPU, loaded when they are first asked for. */
 const openGpu: OpenGpu = async (gpu, options) => {
-  const { createWebGpuBackend, openDevice } = await import("./backend/webgpu/index.ts");
-  return createWebGpuBackend(await openDevice(gpu), { ...options, ownsDevice: true });
+  const { createWebGpuBackend, openSharedDevice } = await import("./backend/webgpu/index.ts");
+  return createWebGpuBackend(await openSharedDevice(gpu), { ...options, ownsDevice: true });
 };
 
 /** The kernels of this installation, compiled once. */

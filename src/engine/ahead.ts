@@ -29,6 +29,8 @@ export interface Ahead {
   run(tokens: readonly number[]): Promise<Floats>;
   /** Of the model's own head. */
   readonly headBytes: number;
+  /** Whether the model's own head draws by noise of its own, so that a draft must too to be the same. */
+  readonly drawsOwn: boolean;
   /** A cheap head over the same states, for one text. @throws {MemoryError} If there is no room for its rows. */
   openHead(): DraftHead;
 }

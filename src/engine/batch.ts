@@ -1,17 +1,18 @@
 /**
  * batch: sessions whose calls run together, though nobody who uses one knows of the others.
  *
- *     calls wait until every active session has one, or the next task has come  →  one round for all of them  →  repeat
+ *     calls wait until every active session has one, or a few tasks have gone by  →  one round for all of them  →  repeat
  *
- * A session is active from a call on, until it is closed or was late: until it had no call waiting when a task had gone by.
+ * A session is active from a call on, until it is closed or was late: until it had no call waiting when the others went ahead.
  * One that is alone never waits, and one that went away holds the others up once.
  *
  * Rows are bit for bit what the session alone would have given, so no text depends on what it was decoded with.
  */
 import { type Ahead, aheadOf } from "./ahead.ts";
 import { BatchQueue } from "./batch/queue.ts";
+import { answer } from "./drawn-rows.ts";
 import { backendOf, setBackend } from "./model-backend.ts";
-import type { Rows, Session, SessionOptions, Source } from "./source.ts";
+import type { Call, DrawnRows, Rows, Session, SessionOptions, Source } from "./source.ts";
 
 /**
  * A Source over another one: its sessions share passes over the weights.
@@ -64,13 +65,29 @@ class BatchedSession implements Session {
     return this.#session.capacity;
   }
 
+  get vocab(): number | undefined {
+    return this.#session.vocab;
+  }
+
   async forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<Rows> {
+    return await this.#call({ session: this.#session, tokens, rows, parents });
+  }
+
+  /** Where the session can; drawn in the same pass as the others' tokens. */
+  get draw(): Session["draw"] {
     const session = this.#session;
+    if (session.draw === undefined) return undefined;
+    return async (tokens, tasks, parents, scan) => {
+      return (await this.#call({ session, tokens, rows: tasks.length, parents, tasks, scan })) as DrawnRows;
+    };
+  }
+
+  async #call(call: Call): Promise<Rows> {
+    const { session, tokens, parents } = call;
     // What can only be refused is refused at once, and never copied.
     const fits = tokens.length <= session.capacity - session.length;
-    if (!fits || (parents !== undefined && parents.length !== tokens.length))
-      return await session.forward(tokens, rows, parents);
-    return await this.#queue.forward(this, { session, tokens, rows, parents });
+    if (!fits || (parents !== undefined && parents.length !== tokens.length)) return await answer(call);
+    return await this.#queue.forward(this, call);
   }
 
   /** Of the session alone: what is run ahead shares no pass. */
@@ -83,6 +100,7 @@ class BatchedSession implements Session {
         return await ahead.run(tokens);
       },
       headBytes: ahead.headBytes,
+      drawsOwn: ahead.drawsOwn,
       openHead: () => ahead.openHead(),
     };
   }

@@ -12,15 +12,19 @@ import { compute } from "./work.ts";
  */
 export async function forwardAll(model: Llama, calls: readonly Call[]): Promise<Rows[]> {
   const sessions = new Set<LocalSession>();
-  const checked = calls.map(({ session, tokens, rows, parents }, index) => {
+  const checked = calls.map(({ session, tokens, rows, parents, tasks, scan }, index) => {
     if (!(session instanceof LocalSession) || session.model !== model)
       throw new TypeError(`"calls[${index}].session" must be a session of this model`);
     if (sessions.has(session))
       throw new RangeError(`"calls[${index}].session" must be another one than that of an earlier call`);
     sessions.add(session);
-    return { session, call: session.check(tokens, rows, parents) };
+    return {
+      session,
+      ask: tasks && { tasks, scan },
+      call: session.check(tokens, tasks?.length ?? rows, parents),
+    };
   });
-  const works = checked.map(({ session, call }) => session.prepare(call));
+  const works = checked.map(({ session, call, ask }) => session.prepare(call, false, ask));
   compute(model, works);
   return await Promise.all(works.map((work) => work.finish()));
 }

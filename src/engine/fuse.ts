@@ -6,9 +6,13 @@
  * It keeps the contract of every Source, so it can be drafted for, verified, sampled, served, and fused again. All sources
  * read the same tokens, behind a prefix of their own if they have one. A source that a route did not choose, or whose
  * weight is 0, does not run: it catches up, in one pass, when it is needed.
+ *
+ * Where all sources compute on one WebGPU device, their rows are fused there, and the fused row alone is read back; or, of
+ * what has no kernel there, a source's too (backend/webgpu/fuse.ts tells what). Else each row is read, and fused here.
  */
 import type { Backend } from "../backend/backend.ts";
 import { createReferenceBackend } from "../backend/reference/index.ts";
+import type { WebGpuBackend } from "../backend/webgpu/index.ts";
 import {
   compilePlan,
   type FuseContext,
@@ -25,6 +29,7 @@ import { type FusedInput, type GivenSource, readInputs } from "./fuse/inputs.ts"
 import { expectSeed, type FusedOptions, FusedSession, type Fusion, forwardFused } from "./fuse/session.ts";
 import { resultVocab } from "./fuse/vocabulary.ts";
 import { backendOf, setBackend } from "./model-backend.ts";
+import { deviceOf } from "./placed-rows.ts";
 import type { Call, Rows, SessionOptions, Source } from "./source.ts";
 
 export type PlanInputs = NonNullable<FuseContext["inputs"]>;
@@ -75,6 +80,8 @@ export function fuse(
       : () => ({ inputs: numbers, tables });
   const backend = options.backend ?? localBackend(inputs.map(({ source }) => source));
   const kernels: RowKernels<unknown> = options.kernels ?? backend.fuseKernels();
+  const isChosen = options.kernels !== undefined || options.backend !== undefined;
+  const device = isChosen ? null : sharedDevice(program, inputs);
   // All that the plan declares must be there; a function is asked when there are tokens.
   const first =
     typeof numbers === "function" ? { inputs: zeros(program), tables } : { inputs: numbers, tables };
@@ -82,8 +89,9 @@ export function fuse(
   expectBridged(program, inputs);
   return new FusedSource({
     program,
-    inputs,
+    inputs: inputs.map((input) => ({ ...input, staysOnDevice: device !== null })),
     kernels,
+    device,
     backend,
     given,
     vocab: resultVocab(
@@ -119,6 +127,7 @@ export class FusedSource implements Source {
     promptLength = 1,
     audit = false,
     signal,
+    lease,
   }: SessionOptions = {}): FusedSession {
     const options: FusedOptions = {
       capacity: expectInteger("capacity", capacity, 1, this.contextLength),
@@ -126,6 +135,7 @@ export class FusedSource implements Source {
       promptLength: expectInteger("promptLength", promptLength, 1, this.contextLength),
       audit,
       signal,
+      lease,
     };
     return FusedSession.open(this.#fusion, options);
   }
@@ -148,6 +158,16 @@ export class FusedSource implements Source {
 function localBackend(sources: readonly Source[]): Backend {
   const backends = sources.map(backendOf);
   return backends.find((one) => one !== undefined && one.name !== "webgpu") ?? createReferenceBackend();
+}
+
+/** The device that all sources compute on, if there is one. */
+function sharedDevice(program: Program, inputs: readonly FusedInput[]): WebGpuBackend | null {
+  const sources = inputs.map(({ source }) => source).filter((source) => !(source instanceof ConstantSource));
+  const [first, ...others] = sources.map(deviceOf);
+  const isShared = others.every((other) => other !== undefined && first?.sharesDevice(other));
+  // Columns behind the vocabulary are read off rows here.
+  const hasExtra = program.sources.some(({ extra }) => extra > 0);
+  return first !== undefined && isShared && !hasExtra ? first : null;
 }
 
 /** What is decoded is of the result's vocabulary, and every source reads it. */

@@ -67,11 +67,11 @@ export async function* generateTexts(
 async function openText(model: Model, request: TextRequest, forked = false): Promise<OpenText> {
   const { promptTokens, seed, options } = request;
   const capacity = capacityOf(request);
-  const { audit, signal } = options;
+  const { audit, signal, lease } = options;
   const open = promptOpener(model);
-  if (open !== undefined) return await open(promptTokens, capacity, signal);
+  if (open !== undefined) return await open(promptTokens, capacity, { signal, lease });
   const source = forked ? new Batcher(model) : model;
-  const session = source.open({ capacity, promptLength: promptTokens.length, seed, audit, signal });
+  const session = source.open({ capacity, promptLength: promptTokens.length, seed, audit, signal, lease });
   return { session, cachedTokens: 0, close: () => session.close() };
 }
 

@@ -9,14 +9,16 @@ import { MemoryError, UnsupportedError } from "../errors.ts";
 import type { ByteInput } from "../format/bytes.ts";
 import type { ChatMessage, ChatOptions } from "../model/chat-template.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
+import { answer } from "./drawn-rows.ts";
 import { generateText, generateTexts, type TextEngine } from "./generate-text.ts";
 import type { LoadOptions, ModelInput, OpenModel } from "./load-model.ts";
 import type { GenerateManyOptions, GenerateOptions, Model, SamplingOptions } from "./model.ts";
 import { backendOf, setBackend } from "./model-backend.ts";
-import { openPrompt, setPromptOpener } from "./model-prompts.ts";
-import type { OpenText } from "./prompts.ts";
+import { openPrompt, prefixCacheStats, setPromptOpener } from "./model-prompts.ts";
+import { setDevice } from "./placed-rows.ts";
+import type { OpenText, OpenTextOptions } from "./prompts.ts";
 import { type ReplayHost, ReplayingSession } from "./replaying-session.ts";
-import type { Call, Rows, Session } from "./source.ts";
+import type { Call, Rows, Session, SessionOptions } from "./source.ts";
 
 /** Loads on a device, or in this process where that is not possible; `load` does it in either place. */
 export async function loadOnGpu(input: ModelInput, options: LoadOptions, load: OpenModel): Promise<Model> {
@@ -89,7 +91,12 @@ export class GpuModel implements Model, ReplayHost {
     const backend = backendOf(model)!;
     this.#engine = { model: this, rowMath: () => backend.rowMath() };
     setBackend(this, backend);
-    setPromptOpener(this, (prompt, capacity, signal) => this.#openPrompt(prompt, capacity, signal));
+    setDevice(this, gpu);
+    setPromptOpener(
+      this,
+      (prompt, capacity, options) => this.#openPrompt(prompt, capacity, options),
+      () => prefixCacheStats(this.#current)!,
+    );
   }
 
   get current(): Model {
@@ -140,7 +147,7 @@ export class GpuModel implements Model, ReplayHost {
     return true;
   }
 
-  open(options?: { capacity?: number }): Session {
+  open(options?: Pick<SessionOptions, "capacity" | "lease">): Session {
     const model = this.#current;
     const session = model.open(options);
     return new ReplayingSession(this, model, { session, cachedTokens: 0, close: () => session.close() }, []);
@@ -152,14 +159,14 @@ export class GpuModel implements Model, ReplayHost {
       throw new TypeError(`"calls[${index}].session" must be a session of this model`);
     });
     const model = this.#current;
+    // Sessions that moved share passes by themselves; those that have not yet will move.
+    if (model !== this.#first) return await Promise.all(calls.map(answer));
     let rows: Rows[];
     try {
       rows = await model.forwardAll!(calls.map((call, i) => ({ ...call, session: sessions[i].inner })));
     } catch (error) {
       if (!(await this.replace(model, error))) throw error;
-      return await Promise.all(
-        calls.map(({ session, tokens, rows, parents }) => session.forward(tokens, rows, parents)),
-      );
+      return await Promise.all(calls.map(answer));
     }
     for (const [i, session] of sessions.entries()) session.appended(calls[i].tokens);
     return rows;
@@ -193,11 +200,15 @@ export class GpuModel implements Model, ReplayHost {
     if (this.#current !== this.#first) this.#current.close();
   }
 
-  async #openPrompt(prompt: readonly number[], capacity: number, signal?: AbortSignal): Promise<OpenText> {
+  async #openPrompt(
+    prompt: readonly number[],
+    capacity: number,
+    options?: OpenTextOptions,
+  ): Promise<OpenText> {
     for (;;) {
       const model = this.#current;
       try {
-        const text = await openPrompt(model, prompt, capacity, signal);
+        const text = await openPrompt(model, prompt, capacity, options);
         const held = prompt.slice(0, text.session.length);
         const session = new ReplayingSession(this, model, text, held);
         return { session, cachedTokens: text.cachedTokens, close: (tokens) => session.close(tokens) };

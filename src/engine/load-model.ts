@@ -145,7 +145,8 @@ async function loadInto(
         sessionBytes(backend, { config, vocab: plan.vocab }, Math.min(contextLength, LEAST_CONTEXT)),
     );
     const fingerprint = new Fingerprint();
-    fingerprint.addText(`${backend.name} ${ABI_VERSION} ${config.architecture}`);
+    const kernels = gpu === undefined ? backend.name : `${backend.name} ${gpu.variant}`;
+    fingerprint.addText(`${kernels} ${ABI_VERSION} ${config.architecture}`);
     backend.reserveScratch(widest(config), contextLength);
     const types = new Set([...plan.tensors.values()].map(({ type }) => type));
     const [weights] = await Promise.all([
@@ -176,7 +177,7 @@ export function memoryNeeds(
   contextLength: number,
 ): { weights: number; working: number } {
   const scratch = Math.max(SCRATCH_PER_COLUMN * widest(config), 16 * contextLength);
-  const working = 4 * Llama.workingLength(config, contextLength) + scratch + SLACK_BYTES;
+  const working = 4 * Llama.workingLength(config, contextLength, backend.passColumns) + scratch + SLACK_BYTES;
   return { weights: weightBytes(backend, plan) + 64 * plan.tensors.size, working };
 }
 

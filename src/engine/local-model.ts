@@ -7,6 +7,7 @@ import type { Tokenizer } from "../model/tokenizer.ts";
 import { Batcher } from "./batch.ts";
 import { forwardAll } from "./forward-all.ts";
 import { generateText, generateTexts, type TextEngine } from "./generate-text.ts";
+import { takeOver, takeResting } from "./lease.ts";
 import type {
   GenerateManyOptions,
   GenerateOptions,
@@ -21,7 +22,7 @@ import { setPromptOpener } from "./model-prompts.ts";
 import { openPipeline, requestFingerprint } from "./options.ts";
 import { PrefixCache } from "./prefix-cache.ts";
 import { Prompts } from "./prompts.ts";
-import type { Call, Rows, Session } from "./source.ts";
+import type { Call, Rows, Session, SessionOptions } from "./source.ts";
 
 /** What `loadModel` found out about the file and how it was loaded. */
 export interface ModelFacts {
@@ -71,19 +72,28 @@ export class LocalModel implements Model {
     this.#model = model;
     this.#metadata = metadata;
     this.#prefixes = new PrefixCache(
-      { backend, model, rowsBackend: facts.rowsBackend, relieve: () => this.#prefixes.relieve() },
+      {
+        backend,
+        model,
+        rowsBackend: facts.rowsBackend,
+        relieve: () => takeOver(backend) || this.#prefixes.relieve() || takeResting(backend),
+      },
       facts.prefixCacheBytes,
     );
     const { rowsBackend = backend } = facts;
     const prompts = new Prompts(this.#prefixes, new Batcher(this));
     this.#engine = { model: this, rowMath: () => rowsBackend.rowMath() };
     setBackend(this, rowsBackend);
-    setPromptOpener(this, (prompt, capacity, signal) => prompts.open(prompt, capacity, signal));
+    setPromptOpener(
+      this,
+      (prompt, capacity, options) => prompts.open(prompt, capacity, options),
+      () => this.#prefixes.stats,
+    );
   }
 
-  open(options: { capacity?: number } = {}): Session {
+  open(options: Pick<SessionOptions, "capacity" | "lease"> = {}): Session {
     const capacity = expectInteger("capacity", options.capacity ?? this.contextLength, 1, this.contextLength);
-    return this.#prefixes.open([], capacity);
+    return this.#prefixes.open([], capacity, options.lease);
   }
 
   async forwardAll(calls: readonly Call[]): Promise<Rows[]> {

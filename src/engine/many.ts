@@ -57,6 +57,7 @@ export async function* decodeMany(
 async function* interleave(
   texts: readonly Text[],
 ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
+  if (texts.length === 1) return [yield* only(texts[0])];
   const results: GenerateResult[] = [];
   const ask = (index: number) => {
     const answer = texts[index].next().then((step) => ({ index, step }));
@@ -77,6 +78,15 @@ async function* interleave(
     yield { index, ...step.value };
   }
   return results;
+}
+
+/** Of one text the next token is computed when it is asked for, so that nobody waits with a token for the one behind it. */
+async function* only(text: Text): AsyncGenerator<IndexedPiece, GenerateResult, void> {
+  for (;;) {
+    const step = await text.next();
+    if (step.done) return step.value;
+    yield { index: 0, ...step.value };
+  }
 }
 
 /** The `count` texts with the highest mean log-probability, best first; of equal ones the earlier. */

@@ -6,6 +6,7 @@ import type { PresetName, PresetOptions, Step, TokenLogProbability } from "../de
 import type { VerifierName } from "../decoding/verify/registry.ts";
 import type { ChatMessage, ChatOptions } from "../model/chat-template.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
+import type { Lease } from "./lease.ts";
 import type { Source } from "./source.ts";
 
 /**
@@ -47,7 +48,10 @@ export interface GenerateOptions extends SamplingOptions {
    * model itself with a part of its vocabulary, and pays where that is large beside its layers.
    */
   draft?: DraftMethod | Model;
-  /** What the text will probably be (OpenAI's `prediction`): copied for as long as it holds. Text or token ids. */
+  /**
+   * What the text will probably be (OpenAI's `prediction`): copied for as long as it holds. Text or token ids. Not looked at
+   * beside a draft model, "self" or "none".
+   */
   prediction?: string | readonly number[];
   /**
    * Who decides what survives of a draft. Default: what keeps the text as it is without a draft, "match", or "gumbel" for
@@ -59,6 +63,11 @@ export interface GenerateOptions extends SamplingOptions {
   /** Of a fused model: tell how the row of each token came about. Default false. */
   audit?: boolean;
   signal?: AbortSignal;
+  /**
+   * For hosts that may end a request without a word: what the text holds is taken back where memory is short and the lease
+   * is over. Each pass over the weights renews it.
+   */
+  lease?: Lease;
 }
 
 export interface SpeculationOptions {
@@ -146,7 +155,10 @@ export interface GenerateResult {
   readonly tokens: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
-  /** ln p of all tokens together. */
+  /**
+   * ln p of all tokens together. NaN where nobody asked for log-probabilities and a certified head drew a token without
+   * them, which take the row.
+   */
   readonly logProbability: number;
   readonly timings: Timings;
   /** Hash of the model's fingerprint and the pipeline: equal fingerprint, prompt and seed give equal text. */
@@ -176,7 +188,8 @@ export interface Model extends Source {
   readonly tokenizer: Tokenizer;
   /** Which backend runs it. */
   readonly backend: "reference" | "wasm" | "webgpu";
-  readonly build: "simd" | "relaxed" | null;
+  /** Of its kernels, null where there is only one: Wasm with or without relaxed SIMD, WebGPU with or without dots of bytes. */
+  readonly build: "simd" | "relaxed" | "plain" | "packed" | null;
   /** Why that is not the backend that was asked for. */
   readonly fallback?: string;
   /** Hash of weights, kernels and backend: equal fingerprint, prompt, options and seed give equal text. */

@@ -12,6 +12,7 @@
 import type { KvCache } from "../backend/backend.ts";
 import { KV_PAGE } from "../backend/kv-pages.ts";
 import { MemoryError } from "../errors.ts";
+import type { Lease } from "./lease.ts";
 import { LocalSession, type SessionHost } from "./session.ts";
 
 /** Beginnings that are kept at most, however small. */
@@ -31,6 +32,17 @@ export interface Reading {
   seen: number;
 }
 
+/** What is kept, and what that was good for so far. */
+export interface PrefixCacheStats {
+  /** Tokens that were looked for, and those of them that were there. */
+  readonly queriedTokens: number;
+  readonly hitTokens: number;
+  /** Beginnings given up for others, or because memory was short. */
+  readonly evictions: number;
+  /** Of all that is kept; what several beginnings share counts for each. */
+  readonly bytes: number;
+}
+
 export class PrefixCache {
   readonly #host: SessionHost;
   readonly #maxBytes: number;
@@ -38,6 +50,9 @@ export class PrefixCache {
   #kept: readonly Kept[] = [];
   readonly #readings = new Set<Reading>();
   #bytes = 0;
+  #queriedTokens = 0;
+  #hitTokens = 0;
+  #evictions = 0;
 
   /** @param maxBytes For what is kept; pages that several beginnings share count for each. 0: nothing is kept. */
   constructor(host: SessionHost, maxBytes: number) {
@@ -50,11 +65,27 @@ export class PrefixCache {
    *
    * @throws {MemoryError} If there is no memory for `capacity` positions.
    */
-  open(tokens: readonly number[], capacity: number): LocalSession {
+  open(tokens: readonly number[], capacity: number, lease?: Lease): LocalSession {
+    const session = this.#open(tokens, capacity, lease);
+    this.#queriedTokens += tokens.length;
+    this.#hitTokens += session.length;
+    return session;
+  }
+
+  get stats(): PrefixCacheStats {
+    return {
+      queriedTokens: this.#queriedTokens,
+      hitTokens: this.#hitTokens,
+      evictions: this.#evictions,
+      bytes: this.#bytes,
+    };
+  }
+
+  #open(tokens: readonly number[], capacity: number, lease: Lease | undefined): LocalSession {
     const shared = this.#share(tokens);
-    if (shared === null) return LocalSession.open(this.#host, capacity);
+    if (shared === null) return LocalSession.open(this.#host, capacity, lease);
     try {
-      return LocalSession.openAfter(this.#host, capacity, shared.keys, shared.length);
+      return LocalSession.openAfter(this.#host, capacity, shared, lease);
     } finally {
       this.#host.backend.free(shared.keys);
     }
@@ -98,6 +129,7 @@ export class PrefixCache {
   relieve(): boolean {
     if (this.#kept.length === 0) return false;
     this.#drop(this.#kept[0]);
+    this.#evictions++;
     return true;
   }
 
@@ -127,7 +159,13 @@ export class PrefixCache {
     return false;
   }
 
+  /** Who computed on a prompt and went away has no keys to share any more. */
+  #forgetClosed(): void {
+    for (const reading of this.#readings) if (reading.session.isClosed) this.#readings.delete(reading);
+  }
+
   #find(tokens: readonly number[]): { kept?: Found<Kept>; reading?: Found<Reading> } {
+    this.#forgetClosed();
     return {
       kept: longest(this.#kept, (kept) => usableLength(kept.tokens, tokens)),
       reading: longest([...this.#readings], ({ tokens: read, session }) =>

@@ -5,7 +5,7 @@ import { readTokens } from "../decoding/read-tokens.ts";
 import type { Batcher } from "./batch.ts";
 import { type PrefixCache, wholePages } from "./prefix-cache.ts";
 import type { LocalSession } from "./session.ts";
-import type { Session } from "./source.ts";
+import type { Session, SessionOptions } from "./source.ts";
 
 /** A text's session on its way. */
 export interface OpenText {
@@ -16,6 +16,9 @@ export interface OpenText {
   /** Ends it. @param tokens All that it held, if that is worth keeping for texts that go on from here. */
   close(tokens?: readonly number[]): void;
 }
+
+/** Whom the text is for. */
+export type OpenTextOptions = Pick<SessionOptions, "signal" | "lease">;
 
 /** Without a sign of life for so long, whoever computes a beginning is not waited for: a request may be cut off. */
 const PATIENCE_MS = 2000;
@@ -34,12 +37,16 @@ export class Prompts {
    * @throws {MemoryError} If there is no memory for `capacity` positions.
    * @throws {DOMException} AbortError, when the signal fires.
    */
-  async open(prompt: readonly number[], capacity: number, signal?: AbortSignal): Promise<OpenText> {
+  async open(
+    prompt: readonly number[],
+    capacity: number,
+    { signal, lease }: OpenTextOptions = {},
+  ): Promise<OpenText> {
     while (this.#prefixes.isComing(prompt, performance.now() - PATIENCE_MS)) {
       await nextTask();
       signal?.throwIfAborted();
     }
-    const local = this.#prefixes.open(prompt, capacity);
+    const local = this.#prefixes.open(prompt, capacity, lease);
     const cachedTokens = local.length;
     const session = this.#batcher.adopt(local);
     try {

@@ -5,10 +5,12 @@
  * call that found out is made there: no token is lost, and none comes twice.
  */
 import { readTokens } from "../decoding/read-tokens.ts";
+import { answer, drawnRows } from "./drawn-rows.ts";
 import type { Model } from "./model.ts";
 import { openPrompt } from "./model-prompts.ts";
+import { leaveRows } from "./placed-rows.ts";
 import type { OpenText } from "./prompts.ts";
-import type { Rows, Session } from "./source.ts";
+import type { DrawnRows, Rows, Session } from "./source.ts";
 
 /** Who knows which model sessions are to be on. */
 export interface ReplayHost {
@@ -27,6 +29,7 @@ export class ReplayingSession implements Session {
   /** Where the last call began: paths are of its tokens. */
   #lastStart = 0;
   readonly #capacity: number;
+  #leavesRows = false;
   #closed = false;
 
   /** @param tokens What the session holds. */
@@ -51,6 +54,16 @@ export class ReplayingSession implements Session {
     return this.#text.session;
   }
 
+  /** Whether rows stay on the device that makes them, as long as there is one. */
+  get leavesRows(): boolean {
+    return this.#leavesRows;
+  }
+
+  set leavesRows(leavesRows: boolean) {
+    this.#leavesRows = leavesRows;
+    if (leavesRows) leaveRows(this.inner);
+  }
+
   get nll(): Session["nll"] {
     if (this.inner.nll === undefined) return undefined;
     return async (tokens, targets) => {
@@ -64,6 +77,38 @@ export class ReplayingSession implements Session {
     const made = await this.#surviving(() => this.inner.forward(tokens, rows, parents));
     this.appended(tokens);
     return made;
+  }
+
+  get vocab(): number | undefined {
+    return this.inner.vocab;
+  }
+
+  get draw(): Session["draw"] {
+    if (this.inner.draw === undefined) return undefined;
+    return async (tokens, tasks, parents, scan) => {
+      const call = { tokens, rows: tasks.length, parents, tasks, scan };
+      const made = await this.#surviving(() => answer({ ...call, session: this.inner }));
+      this.appended(tokens);
+      const { vocab, drawn, load, scanned } = made as DrawnRows;
+      return drawnRows(vocab, drawn, () => this.#load(load, tokens, tasks.length, parents), scanned);
+    };
+  }
+
+  /** Rows of the last call; on another model they are made again. */
+  async #load(
+    load: () => Promise<Rows>,
+    tokens: ArrayLike<number>,
+    rows: number,
+    parents?: ArrayLike<number>,
+  ): Promise<Rows> {
+    const model = this.#model;
+    let isLost = false;
+    return await this.#surviving(async () => {
+      if (this.#model === model) return await load();
+      if (!isLost) this.inner.truncate(this.inner.length - tokens.length);
+      isLost = true;
+      return await this.inner.forward(tokens, rows, parents);
+    });
   }
 
   /** Says that `inner` holds more tokens. */
@@ -121,6 +166,7 @@ export class ReplayingSession implements Session {
     const before = this.#text;
     this.#text = text;
     this.#model = model;
+    if (this.#leavesRows) leaveRows(this.inner);
     before.close();
     if (this.#closed) text.close();
   }

@@ -1,8 +1,10 @@
 import type { Constraint } from "../decoding/constraint.ts";
+import type { TextPolicy } from "../decoding/outcome.ts";
 import type { Pipeline } from "../decoding/pipeline.ts";
 import { expectInteger, grouped } from "../errors.ts";
 import type { GenerateOptions, Model } from "./model.ts";
 import { openPipeline, requestFingerprint, seedOf, stopTexts } from "./options.ts";
+import { readSpeculation } from "./speculation-options.ts";
 
 /** What is asked for, checked, with every default filled in. */
 export interface TextRequest {
@@ -15,6 +17,8 @@ export interface TextRequest {
   readonly endTokens: ReadonlySet<number>;
   /** A grammar at its beginning, for one text. @throws {RangeError} If it is of another vocabulary. */
   constraint(): Constraint | undefined;
+  /** Who decides what survives of drafts. */
+  readonly policy: TextPolicy;
   /** Alternatives to tell of each token; undefined: no log-probabilities. */
   readonly logProbabilities: number | undefined;
   /** Of model and pipeline. */
@@ -50,6 +54,7 @@ export function readRequest(
     stops: stopTexts(options.stop),
     endTokens: new Set([...(options.ignoreEos ? [] : endTokens), ...stopTokens]),
     constraint: () => openConstraint(model, options.constraint),
+    policy: readSpeculation(options, model.vocab),
     logProbabilities,
     fingerprint: requestFingerprint(model.fingerprint, pipeline),
     options,

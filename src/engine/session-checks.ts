@@ -1,5 +1,6 @@
 /** What every session checks before it changes anything, in one place as all must refuse the same. */
-import { expectInteger, grouped } from "../errors.ts";
+import type { DrawTask, ScanTask } from "../backend/draw-kernels.ts";
+import { expectInteger, expectNumber, grouped } from "../errors.ts";
 import { Tree } from "./tree.ts";
 
 /** The last call of a session, until something is truncated: `truncate` keeps nodes of it. */
@@ -14,6 +15,12 @@ export interface CheckedCall {
   readonly tokens: readonly number[];
   readonly rows: number;
   readonly tree: Tree | null;
+}
+
+/** What is asked of rows where they are. */
+export interface Ask {
+  readonly tasks: readonly DrawTask[];
+  readonly scan?: ScanTask;
 }
 
 /** The arguments of `forward`. */
@@ -40,6 +47,41 @@ export function checkCall(
     );
   }
   return { tokens: Array.from(tokens), rows, tree };
+}
+
+/** @throws {RangeError | TypeError} If `draw` must refuse: what it is told of tokens decides where a device writes. */
+export function checkAsk({ tasks, scan }: Ask, vocab: number): void {
+  checkTasks(tasks, vocab);
+  if (scan !== undefined) checkScan(scan, tasks.length - 1, vocab);
+}
+
+function checkTasks(tasks: readonly DrawTask[], vocab: number): void {
+  for (const [i, { temperature, seed, position, list = 0, mask, changes }] of tasks.entries()) {
+    const name = `tasks[${i}]`;
+    expectNumber(`${name}.temperature`, temperature, 0, 100);
+    expectInteger(`${name}.seed`, seed, 0, Number.MAX_SAFE_INTEGER);
+    expectInteger(`${name}.position`, position, 0, 2 ** 32 - 1);
+    expectInteger(`${name}.list`, list, 0, vocab);
+    if (mask !== undefined)
+      expectInteger(`${name}.mask.length`, mask.length, Math.ceil(vocab / 32), Number.MAX_SAFE_INTEGER);
+    if (changes === undefined) continue;
+    const { length } = changes.tokens;
+    expectInteger(`${name}.changes.tokens.length`, length, 0, vocab);
+    expectInteger(`${name}.changes.changes.length`, changes.changes.length, 3 * length, 3 * length);
+    for (let j = 0; j < length; j++)
+      expectInteger(`${name}.changes.tokens[${j}]`, changes.tokens[j], 0, vocab - 1);
+  }
+}
+
+function checkScan({ tokens, rows, start, seed }: ScanTask, drafted: number, vocab: number): void {
+  expectInteger("scan.tokens.length", tokens.length, drafted, drafted);
+  for (let i = 0; i < drafted; i++) expectInteger(`scan.tokens[${i}]`, tokens[i], 0, vocab - 1);
+  expectInteger("scan.start", start, 0, 2 ** 32 - 1);
+  expectInteger("scan.seed", seed, 0, Number.MAX_SAFE_INTEGER);
+  if (rows === undefined) return;
+  expectInteger("scan.rows.length", rows.length, drafted, Number.MAX_SAFE_INTEGER);
+  for (let i = 0; i < drafted; i++)
+    expectInteger(`scan.rows[${i}].length`, rows[i].length, vocab, Number.MAX_SAFE_INTEGER);
 }
 
 /** @param held Tokens of the session. @throws {RangeError | TypeError} If `truncate` must refuse. */

@@ -1,19 +1,26 @@
 import type { Backend, Floats, KvCache } from "../backend/backend.ts";
 import { stride } from "../backend/backend.ts";
 import { expectInteger, MemoryError } from "../errors.ts";
-import { CHUNK, type Llama, type Part } from "../model/llama.ts";
+import type { Head } from "../model/head/head.ts";
+import type { Llama, Part } from "../model/llama.ts";
 import { type Ahead, AheadStates } from "./ahead.ts";
+import { drawnRows, undrawn } from "./drawn-rows.ts";
 import { lazyRows } from "./lazy-rows.ts";
+import type { Lease } from "./lease.ts";
+import { placedRows } from "./placed-rows.ts";
 import {
+  type Ask,
   type CheckedCall,
+  checkAsk,
   checkCall,
   checkTruncation,
   expectChain,
   type LastCall,
 } from "./session-checks.ts";
 import { checkTargets, computeNll } from "./session-nll.ts";
-import type { Rows, Session } from "./source.ts";
-import type { Tree } from "./tree.ts";
+import { RowCopies, rowsAt } from "./session-rows.ts";
+import type { DrawnRows, Rows, Session } from "./source.ts";
+import { TreeRoom } from "./tree-room.ts";
 import { compute, type Work } from "./work.ts";
 
 /** What sessions of a model share. */
@@ -33,50 +40,72 @@ export class LocalSession implements Session {
   /** Absent where rows are made on another device: heads that draft ask it for numbers at once. */
   readonly ahead: Ahead | undefined;
   readonly nll: Session["nll"];
+  /** Absent where rows are made in this process. */
+  readonly draw: Session["draw"];
   readonly #host: SessionHost;
   readonly #backend: Backend;
+  readonly #lease: Lease | undefined;
   readonly #cache: KvCache;
   #rows: Floats;
   #rowCount = 1;
-  /** Copies of rows that were made on another device, in its own backend. */
-  #copies: Floats | null = null;
+  /** Null where rows are made in this process. */
+  readonly #copies: RowCopies | null;
+  /** Whether rows stay where they are made, if that is not here. */
+  leavesRows = false;
   #length: number;
   #closed = false;
-  /** Keys and values of a tree's nodes, by slot. */
-  #waiting: KvCache | null = null;
+  readonly #treeRoom: TreeRoom;
   #last: LastCall | null = null;
   readonly #states: AheadStates;
-  /** Of the last columns of a call whose row is not made yet, (CHUNK, D). */
+  /** Of the rows of a call that are not made yet, (some, D). */
   #lastStates: Floats | null = null;
   /** Rows are of one call and are gone with the next. */
   #calls = 0;
 
   /** @throws {MemoryError} If `capacity` positions do not fit into memory. */
-  static open(host: SessionHost, capacity: number): LocalSession {
+  static open(host: SessionHost, capacity: number, lease?: Lease): LocalSession {
     const { backend, model } = host;
-    return new LocalSession(host, capacity, 0, () => backend.kvCache(model.config, capacity));
+    return new LocalSession(host, capacity, 0, lease, () => backend.kvCache(model.config, capacity));
   }
 
   /** A session that begins with the first `length` positions of `prefix`. @throws {MemoryError} As `open`. */
-  static openAfter(host: SessionHost, capacity: number, prefix: KvCache, length: number): LocalSession {
-    return new LocalSession(host, capacity, length, () => host.backend.forkKv(prefix, length, capacity));
+  static openAfter(
+    host: SessionHost,
+    capacity: number,
+    prefix: { readonly keys: KvCache; readonly length: number },
+    lease?: Lease,
+  ): LocalSession {
+    const { keys, length } = prefix;
+    return new LocalSession(host, capacity, length, lease, () => host.backend.forkKv(keys, length, capacity));
   }
 
-  private constructor(host: SessionHost, capacity: number, length: number, openCache: () => KvCache) {
+  private constructor(
+    host: SessionHost,
+    capacity: number,
+    length: number,
+    lease: Lease | undefined,
+    openCache: () => KvCache,
+  ) {
     const { backend, model } = host;
     this.capacity = capacity;
     this.model = model;
     this.#host = host;
     this.#backend = backend;
+    this.#lease = lease;
     this.#length = length;
+    this.#copies = host.rowsBackend ? new RowCopies(backend, host.rowsBackend) : null;
+    this.#treeRoom = new TreeRoom(backend, model.config);
     this.#states = new AheadStates(backend, model.config.hidden);
     this.ahead = host.rowsBackend
       ? undefined
       : {
           run: (tokens) => this.#runAhead(tokens),
           headBytes: model.headBytes,
+          drawsOwn: model.answers?.draws === "own",
           openHead: () => model.openDraftHead(),
         };
+    if (host.rowsBackend && backend.drawKernels)
+      this.draw = (tokens, tasks, parents, scan) => this.#draw(tokens, { tasks, scan }, parents);
     if (model.hasLikelihood) this.nll = (tokens, targets) => this.#nll(tokens, targets);
     this.#rows = this.#relieved(() => backend.floats(stride(model.vocab)));
     try {
@@ -85,17 +114,23 @@ export class LocalSession implements Session {
       backend.free(this.#rows);
       throw error;
     }
+    lease?.hold(backend, this);
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
   get length(): number {
     return this.#length;
   }
 
+  get vocab(): number {
+    return this.model.vocab;
+  }
+
   async forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<Rows> {
-    const call = this.check(tokens, rows, parents);
-    const isLocal = this.#host.rowsBackend === undefined;
-    const isLazy = isLocal && call.rows === 1 && call.tree === null && this.model.answers !== null;
-    const work = this.prepare(call, isLazy);
+    const work = this.prepare(this.check(tokens, rows, parents), true);
     compute(this.model, [work]);
     return await work.finish();
   }
@@ -109,10 +144,14 @@ export class LocalSession implements Session {
   /**
    * Takes the memory for a checked call.
    *
-   * @param isLazy The one row is made when it is asked for, of the state that is kept instead.
+   * @param isAlone Nobody else's rows are made in the same pass.
+   * @param ask What is drawn from the rows instead of giving them.
    * @throws {MemoryError} If it is not there; no token is lost then.
    */
-  prepare({ tokens, rows, tree }: CheckedCall, isLazy = false): Work {
+  prepare(call: CheckedCall, isAlone = false, ask?: Ask): Work {
+    const { tokens, rows, tree } = call;
+    if (ask !== undefined) checkAsk(ask, this.model.vocab);
+    const answers = this.#answers(call, isAlone);
     // The layers of these were run ahead. One token at least is left: a pass has columns.
     const known = tree === null ? this.#states.matching(tokens, tokens.length - 1) : 0;
     const columns = tokens.length - known;
@@ -121,8 +160,8 @@ export class LocalSession implements Session {
     const waiting = this.#relieved(() => {
       this.#makeRoom(rows);
       this.#backend.claimKv(this.#cache, start, columns);
-      if (isLazy) this.#lastStates ??= this.#backend.floats(CHUNK * this.model.config.hidden);
-      return tree && this.#waitingRoom(tree.slots);
+      if (answers !== null) this.#makeStateRoom(rows);
+      return tree && this.#treeRoom.claim(tree.slots);
     });
     this.#states.keep(known);
     const freshRows = Math.min(rows, columns);
@@ -130,33 +169,30 @@ export class LocalSession implements Session {
     const path: number[] = [];
     const size = stride(this.model.vocab);
     const { hidden } = this.model.config;
-    let kept = 0;
+    if (answers !== null && knownRows > 0) {
+      const states = this.#states.states(known - knownRows, knownRows);
+      this.#backend.copy(this.#lastStates!, states, knownRows * hidden);
+    }
     return {
       columns,
       part: (from, to) => {
-        if (isLazy) {
-          kept = to - from;
-          return {
-            cache: this.#cache,
-            tokens: tokens.slice(known + from, known + to),
-            runs: [{ columns: kept, position: start + from }],
-            rows: 0,
-            out: this.#backend.slice(this.#rows, 0, 0),
-            states: this.#backend.slice(this.#lastStates!, 0, kept * hidden),
-          };
-        }
         const firstRow = columns - freshRows;
         const wanted = Math.max(0, to - Math.max(from, firstRow));
+        const firstWanted = knownRows + Math.max(0, from - firstRow);
+        const runs =
+          tree && waiting
+            ? tree.runs(from, to, start, waiting, path)
+            : [{ columns: to - from, position: start + from }];
+        const part = { cache: this.#cache, tokens: tokens.slice(known + from, known + to), runs };
+        if (answers !== null) {
+          const states = this.#backend.slice(this.#lastStates!, firstWanted * hidden, wanted * hidden);
+          return { ...part, rows: 0, out: this.#backend.slice(this.#rows, 0, 0), states };
+        }
         const withKnown = from === 0 && knownRows > 0;
-        const first = withKnown ? 0 : knownRows + Math.max(0, from - firstRow);
+        const first = withKnown ? 0 : firstWanted;
         const outRows = withKnown ? knownRows + wanted : wanted;
         return {
-          cache: this.#cache,
-          tokens: tokens.slice(known + from, known + to),
-          runs:
-            tree && waiting
-              ? tree.runs(from, to, start, waiting, path)
-              : [{ columns: to - from, position: start + from }],
+          ...part,
           rows: wanted,
           out: this.#backend.slice(this.#rows, first * size, outRows * size),
           ...(withKnown && { known: this.#states.states(known - knownRows, knownRows) }),
@@ -166,11 +202,14 @@ export class LocalSession implements Session {
         this.#last = { start: this.#length, tree };
         this.#length += tokens.length;
         this.#states.keep(0);
-        const made = this.#read(rows);
-        if (!isLazy) return made;
-        const state = this.#backend.slice(this.#lastStates!, (kept - 1) * hidden, hidden);
-        const answers = this.model.answers!;
-        return lazyRows(await made, answers, state, () => answers.rows(state, 1, this.#rows));
+        if (ask !== undefined && this.draw !== undefined) return await this.#drawn(ask);
+        const made = await this.#read(rows);
+        const given = ask === undefined ? (here: Rows) => here : undrawn;
+        if (answers === null) return given(made);
+        const state = (index: number) => this.#backend.slice(this.#lastStates!, index * hidden, hidden);
+        const make = (index: number) =>
+          answers.rows(state(index), 1, this.#backend.slice(this.#rows, index * size, size));
+        return given(lazyRows({ rows: made, answers, state, make }));
       },
     };
   }
@@ -179,7 +218,8 @@ export class LocalSession implements Session {
     this.#expectOpen();
     checkTruncation(this.#length, this.#last, length, path);
     const tree = this.#last?.tree;
-    if (tree) for (let i = 0; i < path.length; i++) this.#keep(tree, path[i], length + i);
+    if (tree)
+      for (let i = 0; i < path.length; i++) this.#treeRoom.keep(tree, path[i], this.#cache, length + i);
     this.#length = length + path.length;
     this.#last = null;
     this.#states.keep(0);
@@ -193,7 +233,8 @@ export class LocalSession implements Session {
     const capacity = expectInteger("capacity", options.capacity ?? this.capacity, least, contextLength);
     // Behind the text pages may be taken over by the fork.
     this.#states.keep(0);
-    return LocalSession.openAfter(this.#host, capacity, this.#cache, this.#length);
+    const prefix = { keys: this.#cache, length: this.#length };
+    return LocalSession.openAfter(this.#host, capacity, prefix, this.#lease);
   }
 
   /**
@@ -208,12 +249,33 @@ export class LocalSession implements Session {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#lease?.release(this);
     this.#backend.free(this.#cache);
-    if (this.#waiting !== null) this.#backend.free(this.#waiting);
+    this.#treeRoom.free();
     this.#backend.free(this.#rows);
     if (this.#lastStates !== null) this.#backend.free(this.#lastStates);
-    if (this.#copies !== null) this.#host.rowsBackend?.free(this.#copies);
+    this.#copies?.free();
     this.#states.free();
+  }
+
+  async #draw(tokens: ArrayLike<number>, ask: Ask, parents?: ArrayLike<number>): Promise<DrawnRows> {
+    const work = this.prepare(this.check(tokens, ask.tasks.length, parents), false, ask);
+    compute(this.model, [work]);
+    return (await work.finish()) as DrawnRows;
+  }
+
+  async #drawn({ tasks, scan }: Ask): Promise<DrawnRows> {
+    const { vocab } = this.model;
+    const expectCurrent = this.#currentCall();
+    const x = this.#backend.slice(this.#rows, 0, tasks.length * stride(vocab));
+    const kernels = this.#backend.drawKernels!();
+    const load = async () => {
+      expectCurrent();
+      return await this.#read(tasks.length);
+    };
+    if (scan === undefined) return drawnRows(vocab, await kernels.draw(x, vocab, tasks), load);
+    const scanned = await kernels.scan(x, vocab, tasks, scan);
+    return drawnRows(vocab, new Array(tasks.length).fill(null), load, scanned);
   }
 
   async #nll(given: ArrayLike<number>, targets: ArrayLike<number>): Promise<Float64Array> {
@@ -269,13 +331,23 @@ export class LocalSession implements Session {
     }
   }
 
-  /** Moves a node to its place for good. Those of the stem are there. */
-  #keep(tree: Tree, node: number, position: number): void {
-    if (node < tree.stem || this.#waiting === null) return;
-    const source = tree.slot(node);
-    for (let layer = 0; layer < this.#cache.layers; layer++) {
-      this.#backend.copyKv(this.#cache, this.#waiting, { layer, source, position, columns: 1 });
-    }
+  /**
+   * What answers for the rows of a call instead of them. A head that draws by its own noise always does, so that a text
+   * has it from the first token to the last; others where a row would take a read of the head for itself.
+   */
+  #answers({ rows, tree }: CheckedCall, isAlone: boolean): Head | null {
+    const { answers } = this.model;
+    if (answers === null || rows === 0 || this.#host.rowsBackend !== undefined) return null;
+    if (answers.draws === "own") return answers;
+    return isAlone && rows === 1 && tree === null ? answers : null;
+  }
+
+  #makeStateRoom(rows: number): void {
+    const length = rows * this.model.config.hidden;
+    if (this.#lastStates !== null && this.#lastStates.length >= length) return;
+    if (this.#lastStates !== null) this.#backend.free(this.#lastStates);
+    this.#lastStates = null;
+    this.#lastStates = this.#backend.floats(length);
   }
 
   #makeRoom(rows: number): void {
@@ -286,61 +358,29 @@ export class LocalSession implements Session {
     this.#rowCount = rows;
   }
 
-  /** A cache for `slots` nodes. It stays: who drafts one tree drafts many. */
-  #waitingRoom(slots: number): KvCache {
-    if (this.#waiting !== null && this.#waiting.capacity < slots) {
-      this.#backend.free(this.#waiting);
-      this.#waiting = null;
-    }
-    this.#waiting ??= this.#backend.kvCache(this.model.config, slots);
-    this.#backend.claimKv(this.#waiting, 0, slots);
-    return this.#waiting;
-  }
-
   async #read(count: number): Promise<Rows> {
     const { vocab } = this.model;
+    const expectCurrent = this.#currentCall();
+    const place = { backend: this.#backend, vocab, count, floats: () => this.#rows, expectCurrent };
+    if (this.#copies === null) return rowsAt(place);
+    if (this.leavesRows) return placedRows(place);
+    // Rows of another device are copied at once; those of this process are looked at when asked.
+    const made = this.#backend.slice(this.#rows, 0, count * stride(vocab));
+    const copies = await this.#copies.of(made, expectCurrent);
+    return rowsAt({ backend: this.#host.rowsBackend!, vocab, count, floats: () => copies, expectCurrent });
+  }
+
+  /** What throws once the session was called again. */
+  #currentCall(): () => void {
     const call = this.#calls;
-    const expectCurrent = () => {
+    return () => {
       if (this.#closed || this.#calls !== call)
         throw new TypeError("Cannot read rows: their session was called again, or closed");
     };
-    // Rows of another device are copied at once; those of this process are looked at when asked.
-    const { rowsBackend: backend = this.#backend } = this.#host;
-    const rows =
-      backend === this.#backend ? () => this.#rows : await this.#copied(backend, count, expectCurrent);
-    const at = (index: number) => {
-      expectCurrent();
-      expectInteger("index", index, 0, count - 1);
-      return backend.slice(rows(), index * stride(vocab), vocab);
-    };
-    return {
-      count,
-      vocab,
-      row: (index) => backend.read(at(index)) as Float32Array,
-      argmax: (index) => backend.argmax(at(index), vocab) as number,
-      top: (index, some) =>
-        backend.top(at(index), vocab, expectInteger("count", some, 0, vocab)) as ReturnType<Rows["top"]>,
-      logSumExp: (index) => backend.logSumExp(at(index), vocab) as number,
-      law: (index) => backend.lawKernels(at(index), vocab),
-    };
-  }
-
-  /** Has `count` rows in the backend that looks at them. */
-  async #copied(backend: Backend, count: number, expectCurrent: () => void): Promise<() => Floats> {
-    const length = count * stride(this.model.vocab);
-    const values = await this.#backend.read(this.#backend.slice(this.#rows, 0, length));
-    expectCurrent();
-    if (this.#copies === null || this.#copies.length < length) {
-      if (this.#copies !== null) backend.free(this.#copies);
-      this.#copies = null;
-      this.#copies = backend.floats(length);
-    }
-    const copies = this.#copies;
-    backend.write(copies, values);
-    return () => copies;
   }
 
   #expectOpen(): void {
+    this.#lease?.renew();
     if (this.#closed) throw new RangeError("Cannot use session: it is closed");
   }
 }

@@ -9,8 +9,11 @@
  * computed alone, with others in one call, on a path of a tree, in a fork, or in a batch with other sequences.
  */
 
+import type { Drawn, DrawTask, Scanned, ScanTask } from "../backend/draw-kernels.ts";
 import type { LawKernels } from "../backend/law-kernels.ts";
 import type { FuseAudit } from "../decoding/fuse.ts";
+import type { SparedRow } from "../decoding/pipeline.ts";
+import type { Lease } from "./lease.ts";
 
 /**
  * Logits after tokens of one call, (count, vocab) row-major f32.
@@ -19,8 +22,6 @@ import type { FuseAudit } from "../decoding/fuse.ts";
  * `truncate` and `fork` of this one, do not matter. Everything here throws a TypeError afterwards.
  */
 export interface Rows {
-  /** Rows are made when they are first asked for, and `argmax` and `top` do without them. */
-  readonly isLazy?: boolean;
   readonly count: number;
   readonly vocab: number;
   /**
@@ -36,6 +37,21 @@ export interface Rows {
   logSumExp(index: number): number;
   /** Kernels over row `index`, as it then is, that draw from its law. Absent where rows are not within their reach. */
   law?(index: number): LawKernels;
+  /**
+   * What can be told of row `index` without making it: rows that have this are made when they are first looked at, and
+   * `argmax` and `top` do without them. Absent where rows are there anyway.
+   */
+  spared?(index: number): SparedRow;
+}
+
+/** Rows that stay on the device that made them. Until they are loaded, what `Rows` has throws a TypeError. */
+export interface DrawnRows extends Rows {
+  /** What was drawn from each, or listed of it; null: nothing can be told without the row. */
+  readonly drawn: readonly (Drawn | null)[];
+  /** What was decided on a draft, where that was asked for; null: nothing can be told without rows. */
+  readonly scanned?: Scanned | null;
+  /** The rows, as `forward` would have given them, and as long as those. */
+  load(): Promise<Rows>;
 }
 
 /** How a sequence begins. Rows of a fused plan may depend on more than tokens; models look at the capacity only. */
@@ -50,6 +66,8 @@ export interface SessionOptions {
   audit?: boolean;
   /** Ends calls that wait for a server. What computes here takes no notice. */
   signal?: AbortSignal;
+  /** Whom the session is for, who may go away without closing it. Forks have it too. Default: it is closed in any case. */
+  lease?: Lease;
 }
 
 export interface Session {
@@ -57,6 +75,8 @@ export interface Session {
   readonly length: number;
   /** Largest `length` this session can reach. */
   readonly capacity: number;
+  /** Logits of a row. Told where `draw` is. */
+  readonly vocab?: number;
   /**
    * Appends `tokens` and returns the logits that follow each of the last `rows` of them.
    *
@@ -79,6 +99,29 @@ export interface Session {
    * ```
    */
   forward(tokens: ArrayLike<number>, rows?: number, parents?: ArrayLike<number>): Promise<Rows>;
+  /**
+   * Appends `tokens`, as `forward` does, and has tokens drawn where the rows are: a few words come back instead of each. Absent
+   * where rows are at hand.
+   *
+   * @param tasks What is asked of the rows that follow the last `tasks.length` tokens, as a pipeline's `drawTask` gives it.
+   * @param scan A draft to decide on instead of drawing from each row: the last `tasks.length` − 1 tokens, a chain.
+   * @throws {RangeError | TypeError | MemoryError} What `forward` throws, or if a task is out of range; nothing is appended then.
+   *
+   * @example
+   * ```ts
+   * const where = { history: text, promptLength: text.length, seed: 1 };
+   * const task = pipeline.drawTask(session.vocab, where); // null: this pipeline needs the row
+   * const answer = await session.draw([pending], [task]);
+   * const choice = answer.drawn[0] && pipeline.sampleDrawn(answer.drawn[0], session.vocab, where);
+   * const row = choice ?? (await answer.load()).row(0); // hardly ever
+   * ```
+   */
+  draw?(
+    tokens: ArrayLike<number>,
+    tasks: readonly DrawTask[],
+    parents?: ArrayLike<number>,
+    scan?: ScanTask,
+  ): Promise<DrawnRows>;
   /**
    * Appends `tokens`, as `forward` does, and tells how likely `targets[i]` was after each tokens[i]: −ln p in nats, bit for
    * bit the score "nll" of the row there. No row is ever in memory, but a tile of the vocabulary (Cut Cross-Entropy), so a
@@ -123,12 +166,15 @@ export interface Session {
   close(): void;
 }
 
-/** One session's part of a `forwardAll`: the arguments of its `forward`. */
+/** One session's part of a `forwardAll`: the arguments of its `forward`, or of its `draw`. */
 export interface Call {
   readonly session: Session;
   readonly tokens: ArrayLike<number>;
   readonly rows?: number;
   readonly parents?: ArrayLike<number>;
+  /** Of `draw`, whose answer the call then has. */
+  readonly tasks?: readonly DrawTask[];
+  readonly scan?: ScanTask;
 }
 
 export interface Source {

@@ -5,7 +5,6 @@ import { SpeculationStats } from "../decoding/drafter/stats.ts";
 import type { TextPolicy } from "../decoding/outcome.ts";
 import type { Speculation } from "../decoding/speculation.ts";
 import { findVerifier } from "../decoding/verify/registry.ts";
-import { expectInteger } from "../errors.ts";
 import { aheadOf } from "./ahead.ts";
 import { type DraftKind, type LentController, lendController } from "./controllers.ts";
 import { HeadDrafter } from "./drafter/head-drafter.ts";
@@ -23,8 +22,6 @@ export interface OpenSpeculation extends Speculation {
   close(): void;
 }
 
-/** Longest draft that can be asked for. */
-const MAX_DRAFT = 64;
 const FIXED_DRAFT = 4;
 /** Of a drafted token, where the target computes elsewhere: against a round trip it is little. */
 const REMOTE_COST = 0.1;
@@ -33,7 +30,7 @@ const REMOTE_COST = 0.1;
  * What a request asks for; nothing where nobody drafts.
  *
  * @param session The text's.
- * @throws {TypeError | RangeError} If the drafter or the verifier is unknown, or they do not go together.
+ * @throws {TypeError | RangeError} If drafter and verifier do not go together, or the prediction is not of the vocabulary.
  */
 export function openSpeculation(
   target: Model,
@@ -41,11 +38,8 @@ export function openSpeculation(
   request: TextRequest,
   constraint?: Constraint,
 ): OpenSpeculation | undefined {
-  const { options } = request;
+  const { options, policy } = request;
   const { draft } = options;
-  const policy = readPolicy(options);
-  const { gamma } = options.speculation ?? {};
-  if (gamma !== undefined) expectInteger("speculation.gamma", gamma, 1, MAX_DRAFT);
   if (draft === "none") return undefined;
   if (draft === "self") return openSelf(target, session, request, policy, constraint);
   return typeof draft === "object"
@@ -109,6 +103,7 @@ function openModel(
     promptLength: promptTokens.length,
     constraint,
     signal: options.signal,
+    lease: options.lease,
     verifier: policy.verifier,
     tree,
   });
@@ -188,17 +183,6 @@ function openController(
 
 function watch({ known }: Model) {
   return { now: () => performance.now(), stats: new SpeculationStats(), isWhole: known === undefined };
-}
-
-/** The verifier that is asked for, or what keeps the text. */
-function readPolicy({ verifier, draft }: GenerateOptions): TextPolicy {
-  const fallback = typeof draft === "object" ? "gumbel" : "match";
-  const policy = typeof verifier === "object" ? verifier : { verifier: verifier ?? fallback };
-  if (typeof policy?.verifier !== "string") {
-    throw new TypeError(`"verifier" must be a name, or an object that has one, got ${typeof verifier}`);
-  }
-  findVerifier(policy.verifier);
-  return policy as TextPolicy;
 }
 
 /** Drafts of a rule are chosen, not drawn. */

@@ -4,7 +4,14 @@ import { generate } from "../decoding/generate.ts";
 import { nextTask } from "../decoding/next-task.ts";
 import type { Choice } from "../decoding/pipeline.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import type { FinishReason, GenerateResult, Piece, Timings, TokenAlternatives } from "./model.ts";
+import type {
+  FinishReason,
+  GenerateManyOptions,
+  GenerateResult,
+  Piece,
+  Timings,
+  TokenAlternatives,
+} from "./model.ts";
 import type { TextRequest } from "./request.ts";
 import type { Session } from "./source.ts";
 import { type OpenSpeculation, summarize } from "./speculation.ts";
@@ -32,7 +39,9 @@ export async function* decodeText(
   { tokenizer, session, cachedTokens, started, speculation, math, constraint }: TextParts,
 ): AsyncGenerator<Piece, GenerateResult, void> {
   const { promptTokens, maxTokens, pipeline, seed, endTokens, logProbabilities, fingerprint } = request;
-  const { signal } = request.options;
+  const { signal, bestOf }: GenerateManyOptions = request.options;
+  // The best of several texts are those with the highest log-probability.
+  const isRanked = bestOf !== undefined;
   const stops = new StopMatcher(request.stops);
   const decoder = tokenizer.stream();
   const tokens: number[] = [];
@@ -47,7 +56,7 @@ export async function* decodeText(
     pipeline,
     seed,
     constraint,
-    top: logProbabilities,
+    top: logProbabilities ?? (isRanked ? 0 : null),
     maxTokens,
     endTokens,
     signal,

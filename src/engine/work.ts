@@ -1,4 +1,4 @@
-import { CHUNK, type Llama, type Part } from "../model/llama.ts";
+import type { Llama, Part } from "../model/llama.ts";
 import type { Rows } from "./source.ts";
 
 /** A call that has all the memory it needs, on its way through the model. */
@@ -10,10 +10,10 @@ export interface Work {
   finish(): Promise<Rows>;
 }
 
-/** Computes on all columns of works of different sessions: a pass over the weights for each CHUNK of them. */
+/** Computes on all columns of works of different sessions: a pass over the weights for as many as one takes. */
 export function compute(model: Llama, works: readonly Pick<Work, "columns" | "part">[]): void {
   let parts: Part[] = [];
-  let room = CHUNK;
+  let room = model.passColumns;
   for (const work of works) {
     for (let at = 0; at < work.columns; ) {
       const end = Math.min(work.columns, at + room);
@@ -23,7 +23,7 @@ export function compute(model: Llama, works: readonly Pick<Work, "columns" | "pa
       if (room > 0) continue;
       model.forward(parts);
       parts = [];
-      room = CHUNK;
+      room = model.passColumns;
     }
   }
   if (parts.length > 0) model.forward(parts);

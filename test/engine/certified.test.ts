@@ -1,31 +1,23 @@
 /** A model with a certified head writes what it wrote with its dense one, and makes rows only where they are looked at. */
-import { readFileSync } from "node:fs";
-import { describe, expect, test } from "vitest";
-import { compressHead } from "../../src/compress/compress-head.ts";
+import { describe, expect, test, vi } from "vitest";
 import { loadModel } from "../../src/engine/load-model.ts";
-import type { GenerateOptions, Model } from "../../src/engine/model.ts";
-import { editGguf, openGguf } from "../../src/format/gguf-write.ts";
+import type { GenerateOptions, GenerateResult, Model } from "../../src/engine/model.ts";
+import { CertifiedHead } from "../../src/model/head/certified-head.ts";
+import { modules, stories, withHead } from "../support/compressed-model.ts";
 
-const modules = {
-  simd: new WebAssembly.Module(readFileSync(new URL("../../build/simd.wasm", import.meta.url))),
-};
-const dense = new Uint8Array(
-  readFileSync(new URL("../../models/edgewise-stories-q8_0.gguf", import.meta.url)),
-);
-const compressed = withHead("certified");
-const drafted = withHead("pq");
-
-/** The file with another head. */
-async function withHead(method: "certified" | "pq"): Promise<Uint8Array> {
-  const edit = await compressHead(dense, modules, { method, states: 256 });
-  const source = await openGguf(async (from, to) => dense.subarray(from, to), dense.length);
-  const pieces: Uint8Array[] = [];
-  for await (const piece of editGguf(source, edit)) pieces.push(piece);
-  return new Uint8Array(await new Blob(pieces as BlobPart[]).arrayBuffer());
-}
+const compressed = withHead({ method: "certified" });
+const drafted = withHead({ method: "pq" });
 
 async function models(): Promise<[Model, Model]> {
-  return [await loadModel(dense, { modules }), await loadModel(await compressed, { modules })];
+  return [await loadModel(stories, { modules }), await loadModel(await compressed, { modules })];
+}
+
+async function resultOf(model: Model, options: GenerateOptions): Promise<GenerateResult> {
+  const text = model.generate("Once upon a time, a", options);
+  for (;;) {
+    const step = await text.next();
+    if (step.done) return step.value;
+  }
 }
 
 async function textOf(model: Model, options: GenerateOptions) {
@@ -62,7 +54,7 @@ describe("a model with a certified head", () => {
     for (const order of ["top first", "row first"]) {
       const [a, b] = [one.open(), other.open()];
       const [rows, lazy] = [await a.forward(prompt), await b.forward(prompt)];
-      expect(lazy.isLazy).toBe(true);
+      expect(lazy.spared).toBeDefined();
       const check = {
         top: () => expect(lazy.top(0, 12)).toEqual(rows.top(0, 12)),
         argmax: () => expect(lazy.argmax(0)).toBe(rows.argmax(0)),
@@ -88,7 +80,7 @@ describe("a model with a certified head", () => {
 });
 
 test("a model that drafts with product codes writes the same text", async () => {
-  const one = await loadModel(dense, { modules });
+  const one = await loadModel(stories, { modules });
   const other = await loadModel(await drafted, { modules });
   for (const options of [{ temperature: 0 }, { temperature: 0.8, topK: 40, seed: 2 }]) {
     const expected = await textOf(one, options);
@@ -96,6 +88,33 @@ test("a model that drafts with product codes writes the same text", async () => 
       expected,
     );
   }
+  one.close();
+  other.close();
+});
+
+test("draws of a certified head take no row where nobody asks how likely they are, and are the dense head's", async () => {
+  const [one, other] = await models();
+  const rows = vi.spyOn(CertifiedHead.prototype, "rows");
+  const asked = { temperature: 0.7, seed: 8, maxTokens: 40, ignoreEos: true };
+  const expected = await resultOf(one, asked);
+  const got = await resultOf(other, asked);
+  const { length } = rows.mock.calls;
+  // Where the screen cannot tell, rows are made.
+  expect(length).toBeLessThan(20);
+  expect(got.tokens).toEqual(expected.tokens);
+  expect(got.logProbability).toBeNaN();
+  expect((await resultOf(other, { ...asked, logProbabilities: 0 })).logProbability).toBe(
+    expected.logProbability,
+  );
+  expect(rows.mock.calls.length).toBeGreaterThanOrEqual(length + 40);
+  const best = other.generateMany("Once upon a time, a", { ...asked, maxTokens: 8, n: 1, bestOf: 3 });
+  for (;;) {
+    const step = await best.next();
+    if (!step.done) continue;
+    expect(step.value[0].logProbability).toBeLessThan(0);
+    break;
+  }
+  rows.mockRestore();
   one.close();
   other.close();
 });

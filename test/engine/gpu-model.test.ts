@@ -1,9 +1,15 @@
 /** Models on a WebGPU device, and what happens when it goes away. */
 import { readFile } from "node:fs/promises";
 import { afterAll, describe, expect, it } from "vitest";
-import { createWebGpuBackend, type GpuDevice, openDevice } from "../../src/backend/webgpu/index.ts";
+import {
+  createWebGpuBackend,
+  type GpuDevice,
+  openDevice,
+  type WebGpuBackend,
+} from "../../src/backend/webgpu/index.ts";
 import type { OpenGpu } from "../../src/engine/load-model.ts";
 import type { GenerateOptions, Model } from "../../src/engine/model.ts";
+import type { DrawnRows } from "../../src/engine/source.ts";
 import { UnsupportedError } from "../../src/errors.ts";
 import { fuseModels, fusePreset, type LoadOptions, loadModel } from "../../src/node.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -18,12 +24,14 @@ const TIMEOUT_MS = 180_000;
 
 const PROMPT = "The little dog";
 
-/** Devices of the models that were loaded, last one last. */
+/** Devices of the models that were loaded, and their backends, last one last. */
 const devices: GpuDevice[] = [];
+const backends: WebGpuBackend[] = [];
 const openGpu: OpenGpu = async (provider, options) => {
   const device = await openDevice(provider);
   devices.push(device);
   const backend = createWebGpuBackend(device, { ...options, ownsDevice: true });
+  backends.push(backend);
   // Kernels are compiled ahead once; on the devices that follow those alone that are used.
   if (devices.length > 1) backend.prepare = async () => {};
   return backend;
@@ -67,7 +75,7 @@ describe.skipIf(skip !== undefined)("a model on WebGPU", { timeout: TIMEOUT_MS }
   });
 
   it("says where it is", () => {
-    expect([model.backend, model.build, model.fallback]).toEqual(["webgpu", null, undefined]);
+    expect([model.backend, model.build, model.fallback]).toEqual(["webgpu", "plain", undefined]);
     expect(model.fingerprint).not.toBe(wasm.fingerprint);
   });
 
@@ -99,6 +107,17 @@ describe.skipIf(skip !== undefined)("a model on WebGPU", { timeout: TIMEOUT_MS }
     expect((await session.forward(tokens.slice(4), 4)).row(3)).toEqual(expected[7]);
   });
 
+  it("gives a long prompt, of several passes, the same row", async () => {
+    const tokens = Array.from({ length: 150 }, (_, i) => 1 + ((i * 37) % 250));
+    const expected = (await model.open({ capacity: 150 }).forward(tokens)).row(0).slice();
+    const session = model.open({ capacity: 150 });
+    await session.forward(tokens.slice(0, 131), 0);
+    await session.forward(tokens.slice(131, 143), 0);
+    expect((await session.forward(tokens.slice(143), 1)).row(0)).toEqual(expected);
+    const rows = await wasm.open({ capacity: 150 }).forward(tokens);
+    expect(Math.abs(divergence(rows.row(0), expected))).toBeLessThan(1e-4);
+  });
+
   it("decodes greedily what the definition decodes", async () => {
     const { tokens } = await textOf(model);
     expect(tokens).toEqual((await textOf(plain)).tokens);
@@ -115,6 +134,63 @@ describe.skipIf(skip !== undefined)("a model on WebGPU", { timeout: TIMEOUT_MS }
     expect((await textOf(model, { ...options, topK: 20, topP: 0.9 })).tokens).toEqual(
       (await textOf(plain, { ...options, topK: 20, topP: 0.9 })).tokens,
     );
+  });
+
+  it.each<[string, number, GenerateOptions]>([
+    ["the best token", 32, { temperature: 0 }],
+    ["a draw", 32, { temperature: 0.9 }],
+    ["a draw with penalties", 32, { temperature: 0.9, presencePenalty: 0.5, repetitionPenalty: 1.2 }],
+    ["top-k 8", 80, { topK: 8 }],
+    ["top-p", 512, { topP: 0.8 }],
+  ])("a step is a command buffer, of which %s reads %i bytes", async (_, bytes, options) => {
+    const [backend] = backends;
+    // Pages and scratch are there from the second token on.
+    const steps = model.generate(PROMPT, { maxTokens: 6, seed: 1, ...options });
+    for (let i = 0; i < 2; i++) await steps.next();
+    const before = backend.traffic;
+    for (let i = 0; i < 3; i++) await steps.next();
+    const { submissions, readBytes } = backend.traffic;
+    expect([submissions - before.submissions, readBytes - before.readBytes]).toEqual([3, 3 * bytes]);
+    await steps.return(undefined as never);
+  });
+
+  it("a step of several sessions is one command buffer too", async () => {
+    const [backend] = backends;
+    const calls = [1, 2, 3].map((seed) => {
+      const tasks = [{ temperature: 0.8, seed, position: 2 }];
+      return { session: model.open({ capacity: 16 }), tokens: [7, seed], tasks };
+    });
+    // Pages are there from the second call on.
+    await model.forwardAll!(calls);
+    const before = backend.traffic;
+    const answers = (await model.forwardAll!(calls)) as DrawnRows[];
+    const { submissions, readBytes } = backend.traffic;
+    expect([submissions - before.submissions, readBytes - before.readBytes]).toEqual([1, 96]);
+    const expected = calls.map(async ({ session, tokens, tasks }) => {
+      session.truncate(2);
+      return (await session.draw!(tokens, tasks)).drawn;
+    });
+    expect(answers.map(({ drawn }) => drawn)).toEqual(await Promise.all(expected));
+  });
+
+  it("decides on drafts by laws, where the rows are", async () => {
+    const [backend] = backends;
+    for (const verifier of ["token", "block"] as const) {
+      const speculation = { gamma: 2, adaptive: false };
+      const options = {
+        temperature: 0.9,
+        seed: 5,
+        maxTokens: 6,
+        draft: wasm,
+        verifier,
+        speculation,
+      } as const;
+      const before = backend.traffic.readBytes;
+      const { tokens } = await textOf(model, options);
+      expect(tokens).toEqual((await textOf(plain, options)).tokens);
+      // 24 bytes a round, or less.
+      expect(backend.traffic.readBytes - before).toBeLessThan(24 * 7);
+    }
   });
 
   it("makes several texts at once, and is a part of a fusion", async () => {

@@ -33,7 +33,7 @@ const METHODS = [
 
 export async function textOf(
   model: Model,
-  prompt: string,
+  prompt: string | readonly number[],
   options: GenerateOptions,
 ): Promise<GenerateResult> {
   const steps = model.generate(prompt, options);

@@ -121,9 +121,40 @@ describe.each(ENGINES)("speculation on %s", (_, options) => {
   it("tells of what it cannot do", async () => {
     const fails = (asked: GenerateOptions, message: string) =>
       expect(textOf(model, "Once", asked), message).rejects.toThrow(message);
-    await fails({ draft: "crystal-ball" as DraftMethod }, "must be one of none, prompt-lookup");
-    await fails({ verifier: "trust" as never, draft: "suffix" }, '"policy.verifier" must be one of greedy');
-    await fails({ verifier: 7 as never }, '"verifier" must be a name');
+    const { vocab } = model;
+    await fails(
+      { draft: "crystal-ball" as DraftMethod },
+      '"draft" must be one of none, self, prompt-lookup, ngram, ngram-cache, suffix, recycling, recycling-tree, or a model, got "crystal-ball"',
+    );
+    await fails({ draft: null as never }, '"draft" must be a name or a model, got null');
+    await fails({ draft: {} as never }, '"draft" must be a name or a model, got object');
+    await fails({ prediction: null as never }, '"prediction" must be a text or token ids, got null');
+    await fails({ prediction: [1, vocab] }, `"prediction[1]" must be an integer from 0 to ${vocab - 1}`);
+    await fails({ verifier: "trust" as never, draft: "suffix" }, '"verifier" must be one of greedy');
+    await fails({ verifier: 7 as never }, '"verifier" must be a name, or an object that has one, got number');
+    await fails(
+      { verifier: null as never },
+      '"verifier" must be a name, or an object that has one, got null',
+    );
+    await fails({ verifier: {} as never }, '"verifier" must be a name');
+    await fails(
+      { verifier: { verifier: "typical", epsilon: 2 } },
+      '"verifier.epsilon" must be a number from 0 to 1, got 2',
+    );
+    await fails({ verifier: { verifier: "threshold" } as never }, '"verifier.threshold" must be a number');
+    await fails(
+      { verifier: { verifier: "relaxed", boundary: vocab } },
+      `"verifier.boundary" must be an integer from 0 to ${vocab - 1}, got ${vocab}`,
+    );
+    await fails({ speculation: null as never }, '"speculation" must be an object, got null');
+    await fails(
+      { speculation: { adaptive: "no" } as never },
+      '"speculation.adaptive" must be true or false, got string',
+    );
+    await fails(
+      { speculation: { tree: 1 } as never },
+      '"speculation.tree" must be true or false, got number',
+    );
     await fails({ verifier: "traversal", draft: "suffix" }, "must have a draft model");
     await fails({ verifier: "token", draft: "recycling-tree" }, "must have a drafter of chains");
     await fails({ speculation: { gamma: 0 } }, '"speculation.gamma" must be an integer from 1 to 64, got 0');

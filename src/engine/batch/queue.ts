@@ -1,6 +1,13 @@
 import { nextTask } from "../../decoding/next-task.ts";
+import { answer } from "../drawn-rows.ts";
 import type { Call, Rows, Source } from "../source.ts";
 import { nextRound, WaitingCall } from "./round.ts";
+
+/**
+ * Tasks that a round waits for active streams without a call. A service has one task or two between a stream's token and its
+ * next call; a pass over the weights for fewer columns than it could have had costs more than all of that.
+ */
+const PATIENCE = 3;
 
 /** Calls of many streams on their way to one source, round by round: see batch.ts. */
 export class BatchQueue {
@@ -23,17 +30,19 @@ export class BatchQueue {
     this.#proceed();
     // Every stream sees to it itself that things go on. In an edge worker each is another request, which may be cut off,
     // and then nothing that it has begun ever ends.
-    while (this.#queue.includes(waiting)) {
-      if (this.#round !== null) await this.#round;
-      else {
+    for (let tasks = 0; this.#queue.includes(waiting); ) {
+      if (this.#round !== null) {
+        await this.#round;
+        tasks = 0;
+      } else {
         await Promise.race([waiting.answer, nextTask()]);
-        this.#waitNoMore(waiting);
+        if (++tasks >= PATIENCE) this.#waitNoMore(waiting);
       }
     }
     return await waiting.answer;
   }
 
-  /** A task has gone by: whoever is not there is late. */
+  /** Whoever is not there by now is late. */
   #waitNoMore(waiting: WaitingCall): void {
     if (this.#round !== null || !this.#queue.includes(waiting)) return;
     for (const late of this.#late()) this.#active.delete(late);
@@ -41,14 +50,14 @@ export class BatchQueue {
   }
 
   /** Without a copy, and without waiting for anything. */
-  #alone({ session, tokens, rows, parents }: Call): Promise<Rows> {
-    const answer = session.forward(tokens, rows, parents);
+  #alone(call: Call): Promise<Rows> {
+    const answered = answer(call);
     const end = () => {
       this.#round = null;
       this.#proceed();
     };
-    this.#round = answer.then(end, end);
-    return answer;
+    this.#round = answered.then(end, end);
+    return answered;
   }
 
   /** Whether a call of `stream` has not been answered. */
@@ -99,9 +108,7 @@ export class BatchQueue {
   /** All at once; if that is refused, nothing was appended, and halves of them are tried: a wrong call harms itself only. */
   async #forwardEach(calls: readonly Call[]): Promise<PromiseSettledResult<Rows>[]> {
     if (calls.length === 1 || this.#source.forwardAll === undefined) {
-      return await Promise.allSettled(
-        calls.map(({ session, tokens, rows, parents }) => session.forward(tokens, rows, parents)),
-      );
+      return await Promise.allSettled(calls.map(answer));
     }
     try {
       const all = await this.#source.forwardAll(calls);

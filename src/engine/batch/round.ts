@@ -12,6 +12,8 @@ export class WaitingCall {
   readonly #tokens: readonly number[];
   readonly #rows: number | undefined;
   readonly #parents: readonly number[] | undefined;
+  /** What is asked of the rows. */
+  readonly #ask: Pick<Call, "tasks" | "scan">;
   readonly answer: Promise<Rows>;
   #resolve!: (rows: Rows) => void;
   #reject!: (reason: unknown) => void;
@@ -20,12 +22,13 @@ export class WaitingCall {
   #start = 0;
 
   /** @param call Copied: it may change while it waits. */
-  constructor(stream: object, { session, tokens, rows, parents }: Call) {
+  constructor(stream: object, { session, tokens, rows, parents, tasks, scan }: Call) {
     this.stream = stream;
     this.session = session;
     this.#tokens = Array.from(tokens);
     this.#rows = rows;
     this.#parents = parents && Array.from(parents);
+    this.#ask = { tasks, scan };
     this.answer = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -48,7 +51,7 @@ export class WaitingCall {
   piece(columns: number): Call {
     const tokens = this.#tokens.slice(this.#done, this.#done + columns);
     if (columns < this.columns) return { session: this.session, tokens, rows: 0 };
-    return { session: this.session, tokens, rows: this.#rows, parents: this.#parents };
+    return { session: this.session, tokens, rows: this.#rows, parents: this.#parents, ...this.#ask };
   }
 
   /** @returns Whether all of it is done; its caller has the rows then. */

@@ -17,10 +17,12 @@ export interface DraftSampling {
   readonly seed: number;
   /** What a grammar allows, standing after the committed tokens. Without it a step "bitmask" is left out. */
   readonly constraint?: Constraint;
+  /** Those of the request, if the target's head draws by its own noise: rows that can do the same are asked to. */
+  readonly ownSteps?: readonly Step[];
 }
 
 /** What a pipeline looks at of a call's rows. */
-export type DraftRows = Pick<Rows, "row" | "top" | "law">;
+export type DraftRows = Pick<Rows, "row" | "top" | "law" | "spared">;
 
 /**
  * What the request's pipeline makes of a draft model's rows.
@@ -30,6 +32,7 @@ export type DraftRows = Pick<Rows, "row" | "top" | "law">;
  */
 export class DraftSampler {
   readonly #pipeline: Pipeline;
+  readonly #own: Pipeline | null;
   readonly #seed: number;
   readonly #constraint: Constraint | undefined;
   /** Committed tokens; drafted ones are pushed while a row behind them is looked at. */
@@ -38,13 +41,16 @@ export class DraftSampler {
   promptLength = 0;
 
   /** @param history Owned and changed by the drafter. */
-  constructor(history: number[], { steps, seed, constraint }: DraftSampling) {
+  constructor(history: number[], { steps, seed, constraint, ownSteps }: DraftSampling) {
     this.#history = history;
     this.#seed = seed;
-    const known = createPipeline(steps).steps.filter(
-      (step) => kindOf(step).memory === undefined && (step.step !== "bitmask" || constraint !== undefined),
-    );
+    const followed = (all: readonly Step[]) =>
+      createPipeline(all).steps.filter(
+        (step) => kindOf(step).memory === undefined && (step.step !== "bitmask" || constraint !== undefined),
+      );
+    const known = followed(steps);
     this.#pipeline = createPipeline(known);
+    this.#own = ownSteps ? createPipeline(followed(ownSteps)) : null;
     // Drafts that a grammar does not allow are never accepted; without the step nothing here would look at it.
     this.#constraint = known.some(({ step }) => step === "bitmask") ? constraint : undefined;
   }
@@ -55,33 +61,29 @@ export class DraftSampler {
     index: number,
     path: readonly number[],
   ): { token: number; logProbability: number } | null {
-    return this.#at(rows, index, path, (row, context) => this.#pipeline.sample(row, context));
+    return this.#at(path, (context) => {
+      const own = this.#own && rows.spared && this.#own.sampleSpared(rows.spared(index), context);
+      return own || this.#pipeline.sample(...rowIn(rows, index, context));
+    });
   }
 
   /** The law of the token after the committed ones and `path`; null: nothing may follow. */
   law(rows: DraftRows, index: number, path: readonly number[]): Distribution | null {
-    return this.#at(rows, index, path, (row, context) => this.#pipeline.distribution(row, context));
+    return this.#at(path, (context) => this.#pipeline.distribution(...rowIn(rows, index, context)));
   }
 
-  #at<T>(
-    rows: DraftRows,
-    index: number,
-    path: readonly number[],
-    use: (row: Float32Array, context: SamplingContext) => T,
-  ): T | null {
+  #at<T>(path: readonly number[], use: (context: SamplingContext) => T): T | null {
     const history = this.#history;
     const committed = history.length;
     const bitmask = this.#constraint && maskAfter(this.#constraint, path);
     if (bitmask === null) return null;
     for (const token of path) history.push(token);
     try {
-      const kernels = { best: (count: number) => rows.top(index, count), law: rows.law?.(index) };
-      return use(rows.row(index), {
+      return use({
         history,
         promptLength: Math.min(this.promptLength, committed),
         seed: this.#seed,
         bitmask,
-        kernels,
       });
     } catch (error) {
       // Of this row the pipeline leaves nothing. The target's may be another; only it may fail the request.
@@ -91,6 +93,12 @@ export class DraftSampler {
       history.length = committed;
     }
   }
+}
+
+function rowIn(rows: DraftRows, index: number, context: SamplingContext): [Float32Array, SamplingContext] {
+  const kernels = { best: (count: number) => rows.top(index, count), law: rows.law?.(index) };
+  // The row last: a view of it.
+  return [rows.row(index), { ...context, kernels }];
 }
 
 /** The same law in numbers of f32, so that what is drawn from and what a verifier is told are equal to the last bit. */

@@ -2,7 +2,7 @@ import type { Draft } from "../../decoding/draft.ts";
 import type { Drafter } from "../../decoding/drafter/drafter.ts";
 import { expectGamma, expectTokens, NO_DRAFT } from "../../decoding/drafter/drafter.ts";
 import { leadOf } from "../../decoding/pipeline/plan.ts";
-import type { Step } from "../../decoding/pipeline.ts";
+import type { SparedRow, Step } from "../../decoding/pipeline.ts";
 import { expectInteger } from "../../errors.ts";
 import type { DraftHead } from "../../model/draft-head.ts";
 import { type Ahead, MAX_AHEAD } from "../ahead.ts";
@@ -53,7 +53,12 @@ export class HeadDrafter implements Drafter {
     this.#session = session;
     this.#ahead = ahead;
     this.#coupled = options.mode !== "greedy";
-    this.#sampler = new DraftSampler(this.#committed, { ...options, steps: withRacers(options.steps) });
+    const { steps } = options;
+    this.#sampler = new DraftSampler(this.#committed, {
+      ...options,
+      steps: withRacers(steps),
+      ownSteps: ahead.drawsOwn ? steps : undefined,
+    });
     this.#sampler.promptLength = options.promptLength;
     this.#head = ahead.openHead();
   }
@@ -84,7 +89,7 @@ export class HeadDrafter implements Drafter {
     if (most <= 0 || room < 0 || pending <= 0) return NO_DRAFT;
     const options = {
       vocab: this.vocab,
-      session: new HeadChain(this.#session.length, this.#ahead, this.#head),
+      session: new HeadChain(this.vocab, this.#session.length, this.#ahead, this.#head),
       sampler: this.#sampler,
       committed: this.#committed,
       gamma: most,
@@ -100,13 +105,15 @@ export class HeadDrafter implements Drafter {
 
 /** Rows of the draft head behind the target's session. */
 class HeadChain implements ChainSession {
+  readonly #vocab: number;
   readonly #length: number;
   readonly #ahead: Ahead;
   readonly #head: DraftHead;
   /** What is behind the `length` tokens of the session. */
   #path: readonly number[] = [];
 
-  constructor(length: number, ahead: Ahead, head: DraftHead) {
+  constructor(vocab: number, length: number, ahead: Ahead, head: DraftHead) {
+    this.#vocab = vocab;
     this.#length = length;
     this.#ahead = ahead;
     this.#head = head;
@@ -123,8 +130,12 @@ class HeadChain implements ChainSession {
   }
 
   async #read(): Promise<DraftRows> {
-    const { row, top } = await this.#head.read(await this.#ahead.run(this.#path));
-    return { row, top: (_, count) => top(count) };
+    const { row, top, own } = await this.#head.read(await this.#ahead.run(this.#path));
+    if (own === undefined) return { row, top: (_, count) => top(count) };
+    const { logit } = own;
+    const draw: SparedRow["draw"] = ({ edits, ...place }, most) => own.draw(place, most, edits);
+    const spared = () => ({ vocab: this.#vocab, best: top, logit, draw });
+    return { row, top: (_, count) => top(count), spared };
   }
 }
 

@@ -4,6 +4,7 @@ import { expectGamma, expectTokens } from "../../decoding/drafter/drafter.ts";
 import { type ShapeNode, treeShape } from "../../decoding/drafter/tree-shape.ts";
 import type { Step } from "../../decoding/pipeline.ts";
 import { expectInteger, expectNumber } from "../../errors.ts";
+import type { Lease } from "../lease.ts";
 import type { Source } from "../source.ts";
 import { chosenChain, sampledChain } from "./draft-chain.ts";
 import { DraftSampler, type DraftSampling, lawRows } from "./draft-sampler.ts";
@@ -50,6 +51,8 @@ export interface ModelDrafterOptions extends DraftSampling {
   readonly depth?: number;
   /** Stops the reading of a long prompt. */
   readonly signal?: AbortSignal;
+  /** Of the text that is drafted for. */
+  readonly lease?: Lease;
 }
 
 const TREE_NODES = 64;
@@ -89,7 +92,7 @@ export class ModelDrafter implements Drafter {
 
   /** @throws {MemoryError} If there is no room for the draft model's session. */
   constructor(model: Source, options: ModelDrafterOptions) {
-    const { mode = "coupled", minProbability = 0, branches = BRANCHES, depth = DEPTH, signal } = options;
+    const { mode = "coupled", minProbability = 0, branches = BRANCHES, depth = DEPTH } = options;
     this.vocab = model.vocab;
     this.mode = mode;
     this.#seed = expectInteger("seed", options.seed, 0, Number.MAX_SAFE_INTEGER);
@@ -104,7 +107,8 @@ export class ModelDrafter implements Drafter {
     // A tree stands in the session as a whole for a moment, though only one path of it stays.
     const room = options.capacity + (isTree ? Math.max(TREE_NODES, branches * depth) : 0);
     const capacity = Math.min(room, model.contextLength);
-    this.#session = new DraftSession(model.open({ capacity }), signal);
+    const { signal, lease } = options;
+    this.#session = new DraftSession(model.open({ capacity, lease }), signal);
   }
 
   get length(): number {

@@ -9,6 +9,7 @@ import {
 import { expectInteger } from "../../errors.ts";
 import { joined } from "../../format/joined.ts";
 import { MAX_TEXT, type Tokenizer } from "../../model/tokenizer.ts";
+import type { Lease } from "../lease.ts";
 import type { Source } from "../source.ts";
 import { DraftSession } from "./draft-session.ts";
 import { continuation, spell } from "./retokenize.ts";
@@ -26,6 +27,8 @@ export interface TextBridgeOptions {
   readonly capacity: number;
   /** Stops the reading of a long prompt. */
   readonly signal?: AbortSignal;
+  /** Of the text that is drafted for. */
+  readonly lease?: Lease;
 }
 
 /** Bytes at the end of the known text that are tokenized again with what follows, and those before, as context. */
@@ -63,12 +66,13 @@ export class TextBridgeDrafter implements Drafter {
   /** Bytes of text that `#ids` spell. */
   #spelled = 0;
 
-  constructor(target: Tokenizer, model: TextModel, { vocab, capacity, signal }: TextBridgeOptions) {
+  constructor(target: Tokenizer, model: TextModel, options: TextBridgeOptions) {
+    const { vocab, capacity, signal, lease } = options;
     this.vocab = expectVocab(vocab);
     this.#target = target;
     this.#tokenizer = model.tokenizer;
     const room = Math.min(model.contextLength, capacity * MAX_RATIO);
-    this.#session = new DraftSession(model.open({ capacity: room }), signal);
+    this.#session = new DraftSession(model.open({ capacity: room, lease }), signal);
   }
 
   get length(): number {

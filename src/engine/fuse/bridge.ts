@@ -38,8 +38,8 @@ export class BridgedSource implements Source {
     if (backend !== undefined) setBackend(this, backend);
   }
 
-  open({ capacity = this.contextLength }: SessionOptions = {}): Session {
-    return new BridgedSession(this.#reader, this.#model, capacity, []);
+  open({ capacity = this.contextLength, lease }: SessionOptions = {}): Session {
+    return new BridgedSession(this.#reader, this.#model, { capacity, lease }, []);
   }
 }
 
@@ -52,8 +52,11 @@ export function bridgeText(tokenizer: Tokenizer, model: TextModel): Source {
   return new BridgedSource(createTokenReader(tokenizer, model.tokenizer), model);
 }
 
+type BridgedOptions = Pick<SessionOptions, "lease"> & { readonly capacity: number };
+
 class BridgedSession implements Session {
   readonly capacity: number;
+  readonly #lease: BridgedOptions["lease"];
   readonly #reader: TokenReader;
   readonly #model: TextModel;
   readonly #session: DraftSession;
@@ -61,12 +64,18 @@ class BridgedSession implements Session {
   #calls = 0;
   #closed = false;
 
-  constructor(reader: TokenReader, model: TextModel, capacity: number, text: readonly number[]) {
+  constructor(
+    reader: TokenReader,
+    model: TextModel,
+    { capacity, lease }: BridgedOptions,
+    text: readonly number[],
+  ) {
     this.capacity = capacity;
+    this.#lease = lease;
     this.#reader = reader;
     this.#model = model;
     this.#session = new DraftSession(
-      model.open({ capacity: Math.min(model.contextLength, capacity * MAX_RATIO) }),
+      model.open({ capacity: Math.min(model.contextLength, capacity * MAX_RATIO), lease }),
     );
     this.#text = new HeldText(text);
   }
@@ -103,7 +112,8 @@ class BridgedSession implements Session {
   fork({ capacity = this.capacity }: { capacity?: number } = {}): Session {
     this.#expectOpen();
     expectChain("fork", this.#text.last);
-    return new BridgedSession(this.#reader, this.#model, capacity, this.#text.tokens);
+    const options = { capacity, lease: this.#lease };
+    return new BridgedSession(this.#reader, this.#model, options, this.#text.tokens);
   }
 
   close(): void {

@@ -5,16 +5,11 @@
  *              every source whose rows were missed, once for all nodes that missed them
  *
  * A step is computed in one go: until it is, nothing runs that could move the rows it reads. One that misses a row is begun
- * anew when the row is there, which costs a look at the rows before; only routes do that.
+ * anew when the row is there, which costs a look at the rows before; only routes do that. One that waits for numbers from a
+ * device goes on when they are there, and before any source runs.
  */
-import {
-  type FuseAudit,
-  type FuseContext,
-  type FuseState,
-  type Program,
-  type RowKernels,
-  Step,
-} from "../../decoding/fuse.ts";
+import { type LateRowKernels, PENDING, type StepKernels } from "../../backend/fuse-kernels.ts";
+import { type FuseAudit, type FuseContext, type FuseState, type Program, Step } from "../../decoding/fuse.ts";
 import { MemoryError } from "../../errors.ts";
 import type { Rows, Source } from "../source.ts";
 import type { CallNodes, FusedMember, MemberCall } from "./member.ts";
@@ -29,7 +24,9 @@ export interface Trace {
 /** What the steps of a session have in common. */
 export interface StepSettings {
   readonly program: Program;
-  readonly kernels: RowKernels<unknown>;
+  readonly kernels: StepKernels<unknown>;
+  /** The same, if their answers must be waited for. */
+  readonly late: LateRowKernels<unknown> | null;
   readonly seed: number;
   readonly promptLength: number;
   readonly audit: boolean;
@@ -71,6 +68,8 @@ export class FusedCall {
   readonly #missed = new Map<string, Set<number>>();
   /** Whether sources were fed, where no row is asked for. */
   #fed: boolean;
+  /** Steps that wait for numbers, by node. */
+  readonly #waiting = new Map<number, Step<unknown>>();
 
   /** @param rows Of the last nodes. */
   constructor(settings: StepSettings, place: CallPlace, nodes: CallNodes, rows: number, out: RowsOut) {
@@ -85,14 +84,30 @@ export class FusedCall {
     this.#fed = this.#open.length > 0 || all.length === 0;
   }
 
-  /** Computes what can be; gives the calls of sources that are needed to go on. None: all rows are there. */
+  /** The kernels that steps wait for; null: they wait for none. */
+  get awaited(): LateRowKernels<unknown> | null {
+    return this.#waiting.size > 0 ? this.#settings.late : null;
+  }
+
+  /**
+   * Computes what can be; gives the calls of sources that are needed to go on. None, and none to wait for: all rows are there.
+   */
   advance(): MemberCall[] {
     this.#open = this.#open.filter((node) => !this.#tryRow(node));
+    if (this.#waiting.size > 0) return [];
     if (this.#open.length > 0) return this.#calls(this.#open);
     if (this.#fed) return [];
     // Nobody asked for a row, but the next call will: read along what is sure to be needed then.
+    const isMissing = this.#stepAt(this.nodes.tokens.length - 1) === MISSING;
+    if (this.#waiting.size > 0) return [];
     this.#fed = true;
-    return this.#stepAt(this.nodes.tokens.length - 1) === MISSING ? this.#calls([]) : [];
+    return isMissing ? this.#calls([]) : [];
+  }
+
+  /** Gives back what steps hold that will not go on. */
+  close(): void {
+    for (const step of this.#waiting.values()) step.close();
+    this.#waiting.clear();
   }
 
   /** Of a node: how many tokens are before the row that follows it. */
@@ -132,22 +147,27 @@ export class FusedCall {
     const before = this.#traceBefore(node);
     if (before === MISSING || before.error !== undefined) return before;
     const { program, kernels, audit } = this.#settings;
-    const context = { ...this.#context(node), state: before.state, audit };
-    let step: Step<unknown> | undefined;
+    let step = this.#waiting.get(node);
+    this.#waiting.delete(node);
     try {
-      step = new Step(program, kernels, context);
-      while (step.needs.length > 0) {
-        const there = step.needs.find((name) => this.#member(name).covers([node]));
+      step ??= new Step(program, kernels, { ...this.#context(node), state: before.state, audit });
+      for (;;) {
+        const fused = step.poll(this.#out.row);
+        if (fused !== PENDING) return { state: fused.state, audit: fused.audit };
+        const { needs } = step;
+        if (needs.length === 0) {
+          this.#waiting.set(node, step);
+          return MISSING;
+        }
+        const there = needs.find((name) => this.#member(name).covers([node]));
         if (there === undefined) {
-          for (const name of step.needs) this.#note(name, node);
+          for (const name of needs) this.#note(name, node);
           step.close();
           return MISSING;
         }
         // One at a time: taking a row may move the others.
         step.provide({ [there]: this.#member(there).row(node) });
       }
-      const { state, audit } = step.finish(this.#out.row);
-      return { state, audit };
     } catch (error) {
       step?.close();
       // What is wrong with a row is told to who looks at it. Lack of memory is not of the row.
@@ -204,7 +224,9 @@ export class FusedCall {
 export async function runCalls(calls: readonly FusedCall[]): Promise<void> {
   for (;;) {
     const needed = calls.flatMap((call) => call.advance());
-    if (needed.length === 0) return;
+    const awaited = new Set(calls.flatMap(({ awaited }) => awaited ?? []));
+    if (needed.length === 0 && awaited.size === 0) return;
+    await Promise.all([...awaited].map((kernels) => kernels.settle()));
     await answerAll(needed);
   }
 }

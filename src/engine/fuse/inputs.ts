@@ -18,6 +18,8 @@ export interface FusedInput {
   readonly name: string;
   readonly source: Source;
   readonly prefix: readonly number[];
+  /** Its rows are not read back: kernels look at them where they were made. */
+  readonly staysOnDevice?: boolean;
 }
 
 /**

@@ -1,4 +1,6 @@
+import type { PlacedRow } from "../../backend/fuse-kernels.ts";
 import { STAGE, uniform } from "../../philox.ts";
+import { leaveRows, placedRow } from "../placed-rows.ts";
 import type { Call, Rows, Session, SessionOptions, Source } from "../source.ts";
 import type { FusedInput } from "./inputs.ts";
 
@@ -52,6 +54,7 @@ export class FusedMember {
       promptLength,
       seed,
       signal,
+      lease,
     }: SessionOptions & { capacity: number; promptLength: number; seed: number },
   ): FusedMember {
     const before = input.prefix.length;
@@ -60,6 +63,7 @@ export class FusedMember {
       promptLength: before + promptLength,
       seed: seedWithin(seed, index),
       signal,
+      lease,
     });
     return new FusedMember(input, index, session, 0);
   }
@@ -69,6 +73,7 @@ export class FusedMember {
     this.#index = index;
     this.#session = session;
     this.#valid = valid;
+    if (input.staysOnDevice) leaveRows(session);
   }
 
   /** Whether the rows after all of `nodes` are there. */
@@ -81,9 +86,10 @@ export class FusedMember {
   }
 
   /** The row after a node. A view, gone with the next call of this member, or of others in the same memory. */
-  row(node: number): Float32Array {
+  row(node: number): Float32Array | PlacedRow {
     const { nodes, firstRow, rows } = this.#part!;
-    return rows.row(nodes.indexOf(node) - firstRow);
+    const index = nodes.indexOf(node) - firstRow;
+    return placedRow(rows, index) ?? rows.row(index);
   }
 
   /**

@@ -1,4 +1,6 @@
 import type { Backend } from "../../backend/backend.ts";
+import type { LateRowKernels } from "../../backend/fuse-kernels.ts";
+import type { WebGpuBackend } from "../../backend/webgpu/index.ts";
 import type { FuseAudit } from "../../decoding/fuse.ts";
 import { expectInteger } from "../../errors.ts";
 import {
@@ -16,6 +18,8 @@ import { FusedRows } from "./rows.ts";
 
 /** What all sessions of one fused source have in common. */
 export interface Fusion extends Pick<StepSettings, "program" | "kernels" | "given"> {
+  /** Where rows are fused while it lasts: that of all sources. */
+  readonly device: WebGpuBackend | null;
   readonly inputs: readonly FusedInput[];
   /** Where rows are held. */
   readonly backend: Backend;
@@ -25,7 +29,7 @@ export interface Fusion extends Pick<StepSettings, "program" | "kernels" | "give
 
 /** What one session was opened for. */
 export type FusedOptions = Readonly<
-  Required<Omit<SessionOptions, "signal">> & Pick<SessionOptions, "signal">
+  Required<Omit<SessionOptions, "signal" | "lease">> & Pick<SessionOptions, "signal" | "lease">
 >;
 
 /**
@@ -79,6 +83,8 @@ export class FusedSession implements Session {
       throw error;
     }
     this.#members = members;
+    // Of rows that are held here.
+    options.lease?.hold(fusion.backend, this);
   }
 
   get length(): number {
@@ -98,7 +104,11 @@ export class FusedSession implements Session {
 
   /** Begins a checked call. @throws {MemoryError} If there is no room for its rows. */
   begin({ tokens, rows, tree }: CheckedCall): FusedCall {
-    const { program, kernels, given } = this.fusion;
+    this.#expectOpen();
+    const { program, given, device } = this.fusion;
+    const isThere = device?.failure === null;
+    const late = isThere ? (device.lateFuseKernels() as LateRowKernels<unknown>) : null;
+    const kernels = late ?? this.fusion.kernels;
     this.#calls++;
     this.#rows.clear(rows);
     this.#isBusy = true;
@@ -109,7 +119,7 @@ export class FusedSession implements Session {
     };
     const first = tokens.length - rows;
     return new FusedCall(
-      { program, kernels, given, ...this.#options },
+      { program, kernels, late, given, ...this.#options },
       { members: this.#members, text: this.#text, traces: this.#traces },
       nodes,
       rows,
@@ -196,6 +206,7 @@ export class FusedSession implements Session {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#options.lease?.release(this);
     for (const member of this.#members) member.close();
     this.#rows.free();
   }
@@ -212,6 +223,7 @@ export class FusedSession implements Session {
   }
 
   #expectOpen(): void {
+    this.#options.lease?.renew();
     if (this.#closed) throw new RangeError("Cannot use session: it is closed");
   }
 
@@ -225,15 +237,21 @@ export class FusedSession implements Session {
 export async function forwardFused(
   checked: readonly { readonly session: FusedSession; readonly call: CheckedCall }[],
 ): Promise<Rows[]> {
-  const begun: FusedCall[] = [];
-  try {
-    for (const { session, call } of checked) begun.push(session.begin(call));
-    await runCalls(begun);
-  } catch (error) {
-    for (const { session } of checked) session.undo();
-    throw error;
+  for (;;) {
+    const begun: FusedCall[] = [];
+    const { device } = checked[0]?.session.fusion ?? { device: null };
+    const wasWell = device?.failure === null;
+    try {
+      for (const { session, call } of checked) begun.push(session.begin(call));
+      await runCalls(begun);
+      return checked.map(({ session, call }, index) => session.end(begun[index], call));
+    } catch (error) {
+      for (const call of begun) call.close();
+      for (const { session } of checked) session.undo();
+      // A device that was lost takes its rows along: once more, where its models are now.
+      if (!wasWell || device.failure === null) throw error;
+    }
   }
-  return checked.map(({ session, call }, index) => session.end(begun[index], call));
 }
 
 export function expectSeed(seed: number): number {
