@@ -143,6 +143,7 @@ function serveOptions(values: Values): ServeOptions {
     host: values.text("host"),
     port: values.integer("port", 0, 65_535),
     plans: namedPlanArguments(values),
+    ...(values.has("draft-model") && { draftModel: values.text("draft-model") }),
     ...(values.has("runtime") && { runtime: values.text("runtime") }),
     ...contextOption(values),
     ...accessArguments(values),

@@ -8,6 +8,7 @@ import { editGguf, openGguf } from "../format/gguf-write.ts";
 import { kernelModules, openFile } from "../node.ts";
 import { compressReportText } from "./compress-head-report.ts";
 import type { Terminal } from "./generate.ts";
+import { writing } from "./output-file.ts";
 
 export interface CompressHeadArguments {
   /** Path of the model. */
@@ -37,7 +38,7 @@ export async function compressHeadCommand(args: CompressHeadArguments, terminal:
       (stage, done, total) => bar.show(stage, done, total),
     );
     bar.end();
-    await writeEdited(model, file, edit, terminal.signal);
+    await writeEdited(model, { file, out }, edit, terminal.signal);
     return report;
   });
   terminal.out(json ? `${JSON.stringify({ file: out, ...report })}\n` : compressReportText(out, report));
@@ -46,11 +47,11 @@ export async function compressHeadCommand(args: CompressHeadArguments, terminal:
 /** Under another name until it is whole. That is opened first: a path that is wrong is found out before the work. */
 async function writeWhole<T>(path: string, write: (file: FileHandle) => Promise<T>): Promise<T> {
   const part = `${path}.part`;
-  const file = await open(part, "w");
+  const file = await writing(path, () => open(part, "w"));
   try {
     const result = await write(file);
     await file.close();
-    await rename(part, path);
+    await writing(path, () => rename(part, path));
     return result;
   } catch (error) {
     await file.close().catch(() => {});
@@ -61,7 +62,7 @@ async function writeWhole<T>(path: string, write: (file: FileHandle) => Promise<
 
 async function writeEdited(
   model: string,
-  file: FileHandle,
+  { file, out }: { file: FileHandle; out: string },
   edit: Parameters<typeof editGguf>[1],
   signal: AbortSignal,
 ): Promise<void> {
@@ -71,7 +72,7 @@ async function writeEdited(
     const gguf = await openGguf((from, to) => readPart(source, from, to), size);
     for await (const piece of editGguf(gguf, edit)) {
       signal.throwIfAborted();
-      await file.writeFile(piece);
+      await writing(out, () => file.writeFile(piece));
     }
   } finally {
     await source.close();

@@ -1,8 +1,7 @@
 import { DRAFTER_NAMES, type DrafterName, draftsTrees } from "../decoding/drafter/registry.ts";
-import { seededRandom } from "../decoding/verify/random.ts";
 import { type Policy, VERIFIERS, type VerifierName } from "../decoding/verify/registry.ts";
+import { tryPolicy } from "../decoding/verify/try-policy.ts";
 import type { Verifier } from "../decoding/verify/verifier.ts";
-import { verify } from "../decoding/verify/verify.ts";
 import type { GenerateOptions } from "../node.ts";
 import type { Values } from "./values.ts";
 
@@ -77,7 +76,7 @@ function readPolicy(values: Values, text: string): VerifierName | Policy {
   const verifier = name as VerifierName;
   const options = rest.length === 0 ? {} : verifierOptions(verifier, rest.join(":"));
   const policy = { verifier, ...options } as Policy;
-  tryOut(policy);
+  tryPolicy(policy, (option) => `--verifier ${verifier}:${option}`);
   return rest.length === 0 ? verifier : policy;
 }
 
@@ -108,27 +107,6 @@ function verifierOptions(verifier: VerifierName, text: string): Record<string, n
       return [key, Number(value)];
     }),
   );
-}
-
-/** A verifier checks its options when it decides; it does so here on nothing, before a model is loaded for it. */
-function tryOut(policy: Policy): void {
-  const { reproducible, laws } = VERIFIERS[policy.verifier] as Verifier;
-  if (reproducible || !laws.includes("one-hot")) return;
-  try {
-    verify({
-      rows: { count: 1, vocab: 1, row: () => Float64Array.of(1) },
-      draft: { tokens: [], law: "one-hot" },
-      start: 0,
-      random: seededRandom(0),
-      // A token id, which this vocabulary may not have.
-      policy: { ...policy, boundary: 0 } as Policy,
-    });
-  } catch (error) {
-    if (error instanceof Error) {
-      error.message = error.message.replace(/^"policy\.(\w+)"/, `"--verifier ${policy.verifier}:$1"`);
-    }
-    throw error;
-  }
 }
 
 function expectOneOf(values: Values, option: string, got: string, names: readonly string[]): void {

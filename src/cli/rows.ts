@@ -19,6 +19,7 @@ import {
 import { kernelModules, loadModel } from "../node.ts";
 import { EMBEDDED_MODEL, type Terminal } from "./generate.ts";
 import { readInput } from "./input.ts";
+import { writing } from "./output-file.ts";
 import { conversionText, rowsReport, rowsText, totalVariation } from "./rows-report.ts";
 
 /** An encoding as it was asked for, without the codebook, which is in a file. */
@@ -70,7 +71,8 @@ export async function rows(options: RowsArguments, terminal: Terminal): Promise<
     case "codebook": {
       const message = await readRows(options.input, kernels);
       const codebook = trainCodebook(allOf(message), definedOf(options.shape));
-      await writeFile(options.output, encodeRows([], "f32", { codebooks: [codebook] }));
+      const bytes = encodeRows([], "f32", { codebooks: [codebook] });
+      await writing(options.output, () => writeFile(options.output, bytes));
       return terminal.error(`codebook ${codebook.id}, of ${message.count} rows\n`);
     }
   }
@@ -94,8 +96,11 @@ async function convert(
     distances.push(totalVariation(row, decodeRow(coded, { kernels })));
   }
   const { note } = message;
-  const result = encodeRows(encoded, spec, { kernels, ...(note !== null && { note }) });
-  await writeFile(output, result);
+  // Codebooks that no row needs were there to be kept.
+  const needed = new Set(message.encoded.map(({ codebook }) => codebook?.id));
+  const codebooks = message.codebooks.filter(({ id }) => !needed.has(id));
+  const result = encodeRows(encoded, spec, { kernels, codebooks, ...(note !== null && { note }) });
+  await writing(output, () => writeFile(output, result));
   const total = distances.reduce((sum, distance) => sum + distance, 0);
   error(
     conversionText({
@@ -137,7 +142,7 @@ async function dump(
     }
     const note = JSON.stringify({ model: model.name, fingerprint: model.fingerprint, tokens });
     const bytes = encodeRows(encoded, spec, { kernels, note });
-    await writeFile(output, bytes);
+    await writing(output, () => writeFile(output, bytes));
     error(`${tokens.length} rows, ${bytes.length} bytes\n`);
   } finally {
     model.close();

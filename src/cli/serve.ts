@@ -21,6 +21,8 @@ export interface ServeOptions {
   contextLength?: number;
   /** Plans to serve as models; the first one answers requests that name no model, unless `model` is given. */
   plans?: PlansArguments;
+  /** Path of a GGUF that drafts for requests which say `draft: "model"`; it is served too. */
+  draftModel?: string;
   /** Who may use it, and how much of it. Default: everybody who reaches it, as much as there is. */
   access?: AccessArguments;
   /** Whether to print a line of JSON for each request. Default false. */
@@ -106,9 +108,11 @@ export async function startServer(options: ServeOptions = {}): Promise<Server> {
   const model = options.model === undefined ? undefined : await findModel(options.model);
   const sources = [...new Set(options.plans?.sources.values())].filter((place) => !isServer(place));
   for (const source of sources) await findModel(source);
+  const { draftModel } = options;
+  if (draftModel !== undefined) await findModel(draftModel);
   const reserved = [...(model === undefined ? [EMBEDDED] : []), ...(options.plans?.plans.keys() ?? [])];
   const files = await servedFiles(
-    [...(options.model === undefined ? [] : [options.model]), ...sources],
+    [options.model, ...sources, draftModel].filter((file) => file !== undefined),
     reserved,
   );
   const remote = await servedServers(
@@ -119,6 +123,10 @@ export async function startServer(options: ServeOptions = {}): Promise<Server> {
   const nameOf = (place: string) => files.names.get(place) ?? remote.names.get(place)!;
   const plans = options.plans && (await namedPlans(options.plans, nameOf));
   const [firstPlan] = Object.keys(plans ?? {});
+  const drafter = draftModel && files.names.get(draftModel);
+  if (drafter !== undefined && drafter === model) {
+    throw new RangeError(`Cannot serve "${draftModel}": a model must not draft for itself`);
+  }
   const access = await accessVariables(options.access);
   const own = asServer(access);
   await expectFree(port, host);
@@ -135,6 +143,7 @@ export async function startServer(options: ServeOptions = {}): Promise<Server> {
       ...(model !== undefined && { MODEL: files.keys[model], MODEL_NAME: model }),
       MODEL_KEYS: files.keys,
       ...(plans && { PLANS: JSON.parse(JSON.stringify(plans)) }),
+      ...(drafter && { DRAFT_MODEL: drafter }),
       ...(model === undefined && firstPlan !== undefined && { DEFAULT_MODEL: firstPlan }),
       // Of files of the user's, this machine sets the ceiling, up to what 32-bit Wasm can address.
       ...(files.folder !== undefined && { MAX_MEMORY_MIB: 4095 }),
@@ -143,7 +152,11 @@ export async function startServer(options: ServeOptions = {}): Promise<Server> {
   try {
     return {
       url: reachable(running.url, host),
-      model: await tryOut(running, own.headers, options.model, Object.keys(plans ?? {})),
+      model: await tryOut(running, own.headers, {
+        path: options.model,
+        plans: Object.keys(plans ?? {}),
+        drafter,
+      }),
       wantsKey: access.API_KEYS.length > 0,
       isOpen: access.API_KEYS.length === 0 && !isLoopback(host),
       close: () => running.close(),
@@ -223,11 +236,14 @@ async function needed<T>(load: () => Promise<T>, name: string): Promise<T> {
 async function tryOut(
   running: RunningService,
   headers: Record<string, string>,
-  path = "the embedded model",
-  plans: readonly string[] = [],
+  {
+    path = "the embedded model",
+    plans,
+    drafter,
+  }: { path: string | undefined; plans: readonly string[]; drafter: string | undefined },
 ): Promise<string> {
   const names: string[] = [];
-  for (const name of [undefined, ...plans]) {
+  for (const name of [undefined, ...plans, ...(drafter ? [drafter] : [])]) {
     const response = await running.fetch("http://localhost/v1/completions", {
       method: "POST",
       headers,

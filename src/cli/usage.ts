@@ -79,6 +79,11 @@ export const COMMANDS: Readonly<Record<CommandName, CommandUsage>> = {
             value: "NAME=PLAN",
             help: "serve several models, fused by a plan, under a name: a JSON file, or preset:NAME with options",
           },
+          "draft-model": {
+            kind: "text",
+            value: "FILE",
+            help: 'a smaller model that drafts for requests with "draft": "model"',
+          },
           context: CONTEXT,
           runtime: {
             kind: "text",

@@ -1,22 +1,26 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
 import { secureHeaders } from "hono/secure-headers";
 import type { KernelModules } from "../engine/load-model.ts";
+import type { Codebook } from "../format/wire/index.ts";
 import { authenticate, type RateLimiter } from "./access/authenticate.ts";
 import { type KeyLimits, readKeyLimits } from "./access/key-limits.ts";
 import { ApiKeys, type KeyOptions } from "./access/keys.ts";
 import { Rates } from "./access/rates.ts";
 import { boundBody, HeldBytes } from "./body.ts";
-import { apiError, errorResponse, show } from "./errors.ts";
+import { Codebooks } from "./codebooks.ts";
+import { Corpora } from "./corpora.ts";
+import { apiError, errorBody, errorResponse, show } from "./errors.ts";
 import { type Limits, readLimits } from "./limits.ts";
 import type { ModelRegistry } from "./models.ts";
 import { consoleLog, errorLine, type Log } from "./observe/log.ts";
 import { Metrics } from "./observe/metrics.ts";
 import { traceRequests } from "./observe/trace.ts";
 import { chatRoutes } from "./routes/chat.ts";
+import { codebookRoutes } from "./routes/codebooks.ts";
 import { completionRoutes } from "./routes/completions.ts";
 import { drafterRoutes } from "./routes/drafter.ts";
 import { fuseRoutes } from "./routes/fuse.ts";
@@ -47,6 +51,8 @@ export interface AppOptions extends Partial<Limits>, SessionLimits {
   models: ModelRegistry;
   /** Serves requests that name no model. Default: the first of `models.names`. */
   defaultModel?: string;
+  /** Drafts for the others, where a request says `draft: "model"`; one of `models.names`. Default: there is none. */
+  draftModel?: string;
   /**
    * Requests decoded at once, as many of them as there is memory for: they share passes over the weights, and each holds
    * a KV cache. Default 32, the columns of a pass.
@@ -56,6 +62,10 @@ export interface AppOptions extends Partial<Limits>, SessionLimits {
   maxWaiting?: number;
   /** Kernels for rows that come with requests. Default: none, they are fused in plain TypeScript, in f64. */
   modules?: KernelModules;
+  /** That rows may name without sending them. Default: those that callers put to `/v1/codebooks`, and no others. */
+  codebooks?: readonly Codebook[];
+  /** Of all codebooks that callers have sent: the ones that were not used for longest make room. Default 8 MiB. */
+  maxCodebookBytes?: number;
   /** Who may use the service, all of it but `/health`. Default: everybody. */
   keys?: readonly (string | KeyOptions)[];
   /** What each key may take that has no limits of its own; without keys, what everybody together may take. */
@@ -82,7 +92,7 @@ const EXPOSED = ["limit", "remaining", "reset"].flatMap((what) =>
 /**
  * The HTTP service over a set of models, speaking OpenAI's API: `/v1/completions`, `/v1/chat/completions`,
  * `/v1/models`; beside it `/v1/fuse`, `/v1/score`, `/v1/sample` and `/v1/verify`, over rows that come with the request,
- * `/v1/sessions` and `/v1/drafter`, for drafts that are verified here, `/tokenize` and its like, `/health`, `/metrics`,
+ * `/v1/codebooks`, which such rows may name, `/v1/sessions` and `/v1/drafter`, for drafts that are verified here, `/tokenize` and its like, `/health`, `/metrics`,
  * `/openapi.json` and `/docs`. It runs wherever a `fetch` handler does, and needs no socket to be tested.
  *
  * @throws {TypeError | RangeError} If an option is wrong.
@@ -121,7 +131,7 @@ export function createApp(options: AppOptions) {
   app.use(
     methodNotAllowed({
       app,
-      onMethodNotAllowed: (c, methods) => errorResponse(c, notAllowed(c.req, methods)),
+      onMethodNotAllowed: (c, methods) => refuse(c, notAllowed(c.req, methods)),
     }),
   );
   app.use(boundBody(limits, held));
@@ -138,8 +148,9 @@ export function createApp(options: AppOptions) {
   app.route("/v1", sessionRoutes(service));
   app.route("/v1", drafterRoutes(service));
   app.route("/v1", rowRoutes(service));
+  app.route("/v1", codebookRoutes(service));
 
-  app.notFound((c) => errorResponse(c, apiError(404, `Invalid URL (${c.req.method} ${c.req.path})`)));
+  app.notFound((c) => refuse(c, apiError(404, `Invalid URL (${c.req.method} ${c.req.path})`)));
   app.onError((error, c) => {
     // The client has left, so nobody reads the answer, but a handler must give one.
     if (c.get("signal")?.aborted) return errorResponse(c, clientGone());
@@ -153,21 +164,24 @@ function openService(options: AppOptions, limits: Limits, held: HeldBytes): Serv
   const { models, log = consoleLog } = options;
   if (models.names.length === 0) throw new RangeError('"models" must hold at least one model, got none');
   const defaultModel = options.defaultModel ?? models.names[0];
-  if (!models.names.includes(defaultModel)) {
-    throw new RangeError(
-      `"defaultModel" must be one of ${models.names.join(", ")}, got ${show(defaultModel)}`,
-    );
+  const { draftModel } = options;
+  for (const [option, name] of Object.entries({ defaultModel, draftModel })) {
+    if (name === undefined || models.names.includes(name)) continue;
+    throw new RangeError(`"${option}" must be one of ${models.names.join(", ")}, got ${show(name)}`);
   }
   const slots = new Slots(options.maxRunning ?? 32, options.maxWaiting ?? 256, 2 * limits.stallMs);
   const { sessionCaches = new SessionCaches(options.maxSessionCaches) } = options;
   return {
     models,
     defaultModel,
+    draftModel,
     slots,
     sessions: new Sessions(options, (id) => sessionCaches.drop(id)),
     sessionCaches,
+    corpora: new Corpora(),
     sessionHost: options.sessionHost,
     rowBackend: new RowBackend(options.modules),
+    codebooks: new Codebooks(options.codebooks, options.maxCodebookBytes),
     limits,
     rates: new Rates(),
     metrics: new Metrics(slots, held),
@@ -189,6 +203,12 @@ function secured() {
     },
     xFrameOptions: "DENY",
   });
+}
+
+/** An error that no handler threw. */
+function refuse(c: Context<ServiceEnv>, error: HTTPException): Response {
+  c.get("trace").error(errorBody(error));
+  return errorResponse(c, error);
 }
 
 function notAllowed({ method, path }: { method: string; path: string }, methods: readonly string[]) {

@@ -1,4 +1,5 @@
 import { nextTask } from "../decoding/next-task.ts";
+import type { Lease } from "../engine/lease.ts";
 import type { GenerateResult, Model } from "../engine/model.ts";
 import { MemoryError } from "../errors.ts";
 import { ChoiceText, codePoints, type TextPart, type TokenEntry } from "./choice-text.ts";
@@ -19,6 +20,8 @@ export type ChoiceResult = Pick<
 
 /** Is told how a request gets on. */
 export interface Progress {
+  /** On which the request's memory is: it may be cut off. */
+  readonly lease: Lease;
   /** A token was computed, also one that gives no text yet. */
   token(): void;
   /** The request is alive, though it has no token to show. */
@@ -41,7 +44,8 @@ export async function* decode(
   signal: AbortSignal | undefined,
   progress: Progress,
 ): AsyncGenerator<ChoiceEvent, void, void> {
-  const told = echo && (await whenItFits(() => readEcho(model, prompt, echo, signal), progress));
+  const { lease } = progress;
+  const told = echo && (await whenItFits(() => readEcho(model, prompt, echo, { signal, lease }), progress));
   for (let index = 0; told !== undefined && index < options.n; index++)
     yield { index: first + index, ...told };
   if (options.maxTokens === 0) {
@@ -59,13 +63,17 @@ export async function* decode(
   let pieces: ReturnType<Model["generateMany"]> | undefined;
   // All sessions are opened before the first piece comes.
   const begin = () => {
-    pieces = model.generateMany(prompt, { ...options, signal });
+    pieces = model.generateMany(prompt, { ...options, signal, lease });
     return pieces.next();
   };
-  // The best of several are known when all are done.
-  const beat = options.bestOf === undefined ? undefined : setInterval(() => progress.alive(), BEAT_MS);
+  // A step may take long: the best of several texts are known when all are done, and servers of models may be slow.
+  let isComputing = true;
+  const beat = setInterval(() => {
+    if (isComputing) progress.alive();
+  }, BEAT_MS);
   try {
     for (let step = await whenItFits(begin, progress); ; step = await pieces!.next()) {
+      isComputing = false;
       if (step.done) {
         for (const [i, result] of step.value.entries()) {
           yield { index: first + i, result, tokens: choices[i].end() };
@@ -77,6 +85,7 @@ export async function* decode(
       const part = choices[index].push(step.value);
       if (part === null) await nextTask();
       else yield { index: first + index, ...part };
+      isComputing = true;
     }
   } catch (error) {
     throw clientError(error);

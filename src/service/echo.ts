@@ -1,6 +1,6 @@
 import { nextTask } from "../decoding/next-task.ts";
 import type { Model } from "../engine/model.ts";
-import type { Rows } from "../engine/source.ts";
+import type { Rows, SessionOptions } from "../engine/source.ts";
 import { codePoints, type TokenEntry } from "./choice-text.ts";
 import { apiError } from "./errors.ts";
 
@@ -33,7 +33,7 @@ export async function readEcho(
   model: Model,
   prompt: readonly number[],
   { text, logProbabilities }: EchoRequest,
-  signal: AbortSignal | undefined,
+  { signal, lease }: Pick<SessionOptions, "signal" | "lease">,
 ): Promise<Echo> {
   const { offsets, spelled } = spell(model, prompt);
   const told = text ?? spelled;
@@ -50,7 +50,7 @@ export async function readEcho(
   const at = (index: number) => Math.max(0, offsets[index] + shift);
   const tokens: TokenEntry[] = [{ token: prompt[0], logProbability: null, top: [], offset: at(0) }];
   if (prompt.length === 1) return { text: told, tokens };
-  const session = model.open({ capacity: prompt.length - 1 });
+  const session = model.open({ capacity: prompt.length - 1, signal, lease });
   try {
     const piece = Math.max(1, Math.min(MOST_ROWS, Math.floor(MOST_LOGITS / model.vocab)));
     for (let start = 0; start < prompt.length - 1; start += piece) {

@@ -1,10 +1,10 @@
-import type { GrammarSpec } from "../decoding/constrain/grammar.ts";
 import type { Constraint } from "../decoding/constraint.ts";
 import type { GenerateManyOptions, GenerateOptions, Model } from "../engine/model.ts";
 import { seedAfter } from "../engine/options.ts";
 import type { EchoRequest } from "./echo.ts";
 import { checkedByEngine } from "./engine-errors.ts";
 import { apiError } from "./errors.ts";
+import type { CallRule } from "./forced-call.ts";
 import { readConstraint } from "./options/guided.ts";
 import { onlyOne, readSampling } from "./options/sampling.ts";
 import { readSpeculation } from "./options/speculation.ts";
@@ -37,8 +37,10 @@ export interface RouteOptions {
   readonly defaultMaxTokens?: number;
   /** Alternatives to tell of each token; undefined: nothing of it. */
   readonly logProbabilities?: number;
-  /** The call of a function that the text must be. */
-  readonly call?: GrammarSpec;
+  /** What the text must be for the sake of its calls of functions. */
+  readonly call?: CallRule;
+  /** Where the request asks for it. */
+  readonly draftModel?: Model;
 }
 
 /**
@@ -49,7 +51,7 @@ export interface RouteOptions {
 export function readOptions(
   model: Model,
   body: CommonBody,
-  { defaultMaxTokens, logProbabilities, call }: RouteOptions,
+  { defaultMaxTokens, logProbabilities, call, draftModel }: RouteOptions,
 ): RequestOptions {
   if (body.stream_options && !body.stream) {
     throw apiError(400, '"stream_options" is allowed only where "stream" is true', {
@@ -73,7 +75,7 @@ export function readOptions(
       ...(logProbabilities !== undefined && { logProbabilities }),
       ...(stopTokens.length > 0 && { stopTokens }),
       ...sampling,
-      ...readSpeculation(model, body),
+      ...readSpeculation(model, body, draftModel),
     };
     const fingerprint = model.requestFingerprint(sampling);
     const { contextLength } = model;

@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { nextTask } from "../decoding/next-task.ts";
+import { Lease } from "../engine/lease.ts";
 import type { FinishReason, Model } from "../engine/model.ts";
 import type { TokenEntry } from "./choice-text.ts";
 import { deadlineAfter } from "./deadline.ts";
@@ -111,7 +112,7 @@ export async function respond(c: Context<ServiceEnv>, service: Service, answer: 
 /** Tells everybody who counts how a request gets on. */
 function progressOf(
   c: Context<ServiceEnv>,
-  { rates, counts }: Service,
+  { rates, counts, slots }: Service,
   slot: Slot,
   signal: AbortSignal,
 ): AnswerProgress {
@@ -120,13 +121,18 @@ function progressOf(
   const spend = (tokens: number) => {
     if (caller !== undefined) rates.spend(caller, tokens);
   };
+  const lease = new Lease(slots.leaseMs);
   return {
+    lease,
     begin(jobs) {
       const tokens = promptsOf(jobs).reduce((sum, prompt) => sum + prompt.length, 0);
       trace.begin(tokens);
       spend(tokens);
     },
-    alive: slot.touch,
+    alive() {
+      slot.touch();
+      lease.touch();
+    },
     memory: () => slot.waitForMemory(signal),
     token() {
       slot.touch();

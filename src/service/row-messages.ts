@@ -4,18 +4,23 @@
  *
  *     content-type: application/vnd.edgewise.rows       the request is one
  *     accept: application/vnd.edgewise.rows             the answer shall be one, if there are rows in it
+ *
+ * Rows in the encoding "vq", in JSON or in a message, may name codebooks that are known here: codebooks.ts.
  */
 import type { Context } from "hono";
 import { UnsupportedError } from "../errors.ts";
 import {
+  type Codebook,
   type DecodedRows,
   decodeRows,
   type EncodedRow,
   encodeRows,
   ROWS_MEDIA_TYPE,
+  rowFromJson,
 } from "../format/wire/index.ts";
 import { log } from "../math.ts";
 import { apiError, show } from "./errors.ts";
+import { checkedPaths } from "./path-errors.ts";
 import {
   encodeAnswer,
   isIntegerIn,
@@ -26,7 +31,7 @@ import {
   writeRow,
   wrong,
 } from "./rows.ts";
-import { readJson, type ServiceEnv } from "./service.ts";
+import { readJson, type Service, type ServiceEnv } from "./service.ts";
 
 /** Of one message. */
 const MAX_MESSAGE_ROWS = 512;
@@ -36,10 +41,35 @@ const MAX_MESSAGE_ROWS = 512;
  *
  * @throws {HTTPException} 400 if it is neither JSON nor a message of rows.
  */
-export async function readRowsBody(c: Context<ServiceEnv>): Promise<unknown> {
+export async function readRowsBody(c: Context<ServiceEnv>, { codebooks }: Service): Promise<unknown> {
+  const owner = c.get("caller")?.name;
+  const known = codebooks.of(owner);
+  const named = new Set<string>();
+  const told = (row: EncodedRow) => {
+    if (row.codebook !== undefined) named.add(row.codebook.id);
+    return row;
+  };
+  const body = isRowMessage(c)
+    ? await readNote(c, known, told)
+    : withRows(await readJson(c), (param, row) =>
+        row.encoding === "vq" ? told(readCodedRow(param, row, known)) : row,
+      );
+  codebooks.used(owner, named);
+  return body;
+}
+
+/** Whether the request's body says that it is a message of rows. */
+export function isRowMessage(c: Context): boolean {
   const [type] = (c.req.header("content-type") ?? "").split(";");
-  if (type.trim().toLowerCase() !== ROWS_MEDIA_TYPE) return readJson(c);
-  const message = readMessage(await c.get("body").bytes());
+  return type.trim().toLowerCase() === ROWS_MEDIA_TYPE;
+}
+
+async function readNote(
+  c: Context<ServiceEnv>,
+  known: readonly Codebook[],
+  told: (row: EncodedRow) => EncodedRow,
+): Promise<unknown> {
+  const message = readMessage(await c.get("body").bytes(), known);
   let body: unknown;
   try {
     body = c.get("body").parse(message.note ?? "");
@@ -48,36 +78,70 @@ export async function readRowsBody(c: Context<ServiceEnv>): Promise<unknown> {
       code: "invalid_json",
     });
   }
-  if (!isObject(body) || !isObject(body.rows)) return body;
-  const rows = Object.entries(body.rows).map(([name, value]) => [
-    name,
-    resolve(`rows.${name}`, value, message),
-  ]);
-  return { ...body, rows: Object.fromEntries(rows) };
+  return withRows(body, (param, row) => {
+    if (row.encoding === "vq") return told(readCodedRow(param, row, known));
+    if (!Object.hasOwn(row, "row")) return row;
+    if (isIntegerIn(row.row, 0, message.count - 1)) return told(message.encoded[row.row]);
+    throw wrong(
+      `${param}.row`,
+      `must be a row of the message, which has ${message.count}, got ${show(row.row)}`,
+    );
+  });
 }
 
-function readMessage(bytes: Uint8Array): DecodedRows {
+/** @param codebooks Known beside those in the message. @throws {HTTPException} 400 if it is none. */
+export function readMessage(bytes: Uint8Array, codebooks: readonly Codebook[] = []): DecodedRows {
   try {
-    return decodeRows(bytes, { maxVocab: MAX_VOCAB, maxRows: MAX_MESSAGE_ROWS });
+    return decodeRows(bytes, { maxVocab: MAX_VOCAB, maxRows: MAX_MESSAGE_ROWS, codebooks });
   } catch (error) {
     const isTheirs =
       error instanceof RangeError || error instanceof TypeError || error instanceof UnsupportedError;
     if (!isTheirs) throw error;
-    throw apiError(400, error.message, { code: "invalid_rows" });
+    const isUnknown = error.message.startsWith("Cannot read rows: codebook ");
+    throw apiError(400, error.message, { code: isUnknown ? "codebook_not_found" : "invalid_rows" });
   }
 }
 
-/** A row, or a list of them, with those of the message in their place. */
-function resolve(param: string, value: unknown, message: DecodedRows): unknown {
+/** A row in JSON whose codes are those of a codebook. */
+function readCodedRow(param: string, row: RowFields, codebooks: readonly Codebook[]): EncodedRow {
+  const { codebook } = row;
+  if (typeof codebook === "string" && !codebooks.some(({ id }) => id === codebook)) {
+    const why = `must be the id of a codebook that is known here, got ${show(codebook)}`;
+    throw apiError(400, `"${param}.codebook" ${why}`, {
+      param: `${param}.codebook`,
+      code: "codebook_not_found",
+    });
+  }
+  return checkedPaths(
+    (path) => path,
+    () => rowFromJson(row, param, { maxVocab: MAX_VOCAB, codebooks }),
+  );
+}
+
+type RowFields = Readonly<Record<string, unknown>>;
+
+/** The body with other rows in place of those that are objects. */
+function withRows(body: unknown, other: (param: string, row: RowFields) => unknown): unknown {
+  if (!isObject(body) || !isObject(body.rows)) return body;
+  const rows = Object.entries(body.rows).map(([name, value]) => [
+    name,
+    withOther(`rows.${name}`, value, other),
+  ]);
+  return { ...body, rows: Object.fromEntries(rows) };
+}
+
+/** A row, or a list of them. */
+function withOther(
+  param: string,
+  value: unknown,
+  other: (param: string, row: RowFields) => unknown,
+): unknown {
   if (Array.isArray(value)) {
     // A row of numbers is not looked through.
     if (!isObject(value[0])) return value;
-    return value.map((one, index) => resolve(`${param}[${index}]`, one, message));
+    return value.map((one, index) => withOther(`${param}[${index}]`, one, other));
   }
-  if (!isObject(value) || !Object.hasOwn(value, "row")) return value;
-  const { row } = value;
-  if (isIntegerIn(row, 0, message.count - 1)) return message.encoded[row];
-  throw wrong(`${param}.row`, `must be a row of the message, which has ${message.count}, got ${show(row)}`);
+  return isObject(value) ? other(param, value) : value;
 }
 
 /** Rows of an answer, by field. */
@@ -122,6 +186,6 @@ export function acceptsRows(header = ""): boolean {
   });
 }
 
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+function isObject(value: unknown): value is RowFields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

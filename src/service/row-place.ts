@@ -1,4 +1,5 @@
 /** Where in a text a row stands that comes with a request: what a pipeline may depend on beside the row. */
+import type { PipelineState } from "../decoding/pipeline.ts";
 import { seedOf } from "../engine/options.ts";
 import { show } from "./errors.ts";
 import { isIntegerIn, MAX_VOCAB, readIds, wrong } from "./rows.ts";
@@ -33,8 +34,18 @@ export function readPlace(body: PlaceFields): RowPlace {
       `must be at most ${history.length}, the length of "history", got ${promptLength}`,
     );
   }
-  const seed = seedOf({ seed: body.seed ?? body.sampling?.seed ?? undefined });
+  const asked = body.seed ?? body.sampling?.seed ?? -1;
+  const seed = seedOf({ seed: asked === -1 ? undefined : asked });
   return { history, promptLength, position: body.position ?? history.length, seed };
+}
+
+/** What the pipeline left behind at the token before. @throws {HTTPException} 400, if it is not what an answer gave. */
+export function readState(value: unknown, start: PipelineState): PipelineState {
+  if (value === undefined || value === null) return start;
+  const { length } = start.memory;
+  if (Array.isArray(value) && value.length === length && value.every(Number.isFinite))
+    return { memory: value };
+  throw wrong("state", `must have ${length} numbers, as the answer before gave`);
 }
 
 /** Words of 32 tokens each. @throws {HTTPException} 400 that names the word. */

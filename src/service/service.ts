@@ -4,6 +4,8 @@ import { RemoteError, UnsupportedError } from "../errors.ts";
 import type { Caller } from "./access/keys.ts";
 import type { Rates } from "./access/rates.ts";
 import type { BodyReader } from "./body.ts";
+import type { Codebooks } from "./codebooks.ts";
+import type { Corpora } from "./corpora.ts";
 import { apiError, show } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import type { KeepAlive, ModelRegistry } from "./models.ts";
@@ -20,6 +22,8 @@ import type { Slots } from "./slots.ts";
 export interface Service {
   readonly models: ModelRegistry;
   readonly defaultModel: string;
+  /** Drafts for the others. */
+  readonly draftModel: string | undefined;
   readonly slots: Slots;
   readonly limits: Limits;
   readonly rates: Rates;
@@ -27,9 +31,13 @@ export interface Service {
   readonly log: Log;
   /** Where rows that come with requests are computed. */
   readonly rowBackend: RowBackend;
+  /** Of rows that name theirs. */
+  readonly codebooks: Codebooks;
   /** Sessions that live here, and what is in memory of them and of those that live beside. */
   readonly sessions: Sessions;
   readonly sessionCaches: SessionCaches;
+  /** What callers' sessions may draft from, by name. */
+  readonly corpora: Corpora;
   /** Where sessions live; absent: here. */
   readonly sessionHost: ((id: string) => SessionHost) | undefined;
   /** Tokens decoded since the start. */
@@ -75,6 +83,33 @@ export async function findModel(
     if (!(error instanceof RemoteError)) throw apiError(500, loadFailure(error), { code });
     throw apiError(503, withoutPaths(error.message), { code, headers: { "retry-after": "1" } });
   }
+}
+
+/**
+ * The model that drafts for another, where a request asks for one.
+ *
+ * @param target What that one goes by here.
+ * @throws {HTTPException} 400 if there is none; as `findModel`.
+ */
+export async function findDraftModel(
+  service: Service,
+  target: string,
+  asked: string | null | undefined,
+  keepAlive: KeepAlive,
+): Promise<Model | undefined> {
+  if (asked !== "model") return undefined;
+  const { draftModel } = service;
+  if (draftModel !== undefined && draftModel !== target) {
+    return (await findModel(service, draftModel, keepAlive)).model;
+  }
+  throw apiError(
+    400,
+    `"draft" must not be "model": this server has no model that drafts for ${show(target)}`,
+    {
+      param: "draft",
+      code: "invalid_value",
+    },
+  );
 }
 
 /** The loader's message is for whoever runs the service, who is often the one who asks; the system's is not. */

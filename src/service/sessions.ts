@@ -28,8 +28,8 @@ interface Entry {
 
 export class Sessions {
   readonly #most: number;
-  readonly #mostPerKey: number;
-  readonly #idleMs: number;
+  readonly mostPerKey: number;
+  readonly idleMs: number;
   readonly #store: SessionStore | undefined;
   readonly #entries = new Map<string, Entry>();
   /** Sessions in use, and when the one who uses them gave a sign of life. */
@@ -45,22 +45,22 @@ export class Sessions {
     const read = (name: keyof SessionLimits, fallback: number) =>
       expectInteger(name, limits[name] ?? fallback, 1, 2 ** 31 - 1);
     this.#most = read("maxSessions", 256);
-    this.#mostPerKey = read("maxSessionsPerKey", 64);
-    this.#idleMs = read("sessionIdleMs", 1_800_000);
+    this.mostPerKey = read("maxSessionsPerKey", 64);
+    this.idleMs = read("sessionIdleMs", 1_800_000);
     this.#onForget = onForget;
     this.#store = store;
   }
 
   /** When a session expires that is used now, in milliseconds since 1970. */
   get expiry(): number {
-    return Date.now() + this.#idleMs;
+    return Date.now() + this.idleMs;
   }
 
   /** @throws {HTTPException} 429, if there are as many as there may be. */
   create(given: Omit<SessionRecord, "id" | "created">, id = newSessionId()): SessionRecord {
     this.#forgetIdle();
     const own = [...this.#entries.values()].filter(({ record }) => record.owner === given.owner);
-    if (own.length >= this.#mostPerKey) throw tooMany(`This key has ${own.length} sessions, the most it may`);
+    if (own.length >= this.mostPerKey) throw tooMany(`This key has ${own.length} sessions, the most it may`);
     if (this.#entries.size >= this.#most) throw tooMany(`The server has ${this.#most} sessions, its most`);
     const record: SessionRecord = { ...given, id, created: Date.now() };
     this.#expectRoom(sizeOf(record));
@@ -142,7 +142,7 @@ export class Sessions {
   }
 
   #forgetIdle(): void {
-    const oldest = Date.now() - this.#idleMs;
+    const oldest = Date.now() - this.idleMs;
     for (const [id, { seen }] of this.#entries) {
       if (seen < oldest && !this.#inUse.has(id)) this.delete(id);
     }

@@ -4,6 +4,7 @@
  * In the form of Hermes, which Qwen and many others are trained on: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`,
  * as often as there are calls. Source: NousResearch, Hermes Function Calling, prompt format.
  */
+import type { GrammarSpec } from "../decoding/constrain/grammar.ts";
 
 const OPEN = "<tool_call>";
 const CLOSE = "</tool_call>";
@@ -16,6 +17,11 @@ export function asksForToolCalls(prompt: string): boolean {
 /** What a call begins and ends with, around its arguments. */
 export function callText(name: string): [before: string, behind: string] {
   return [`${OPEN}\n{"name": ${JSON.stringify(name)}, "arguments": `, `}\n${CLOSE}`];
+}
+
+/** Any text that holds no call, and does not begin one. */
+export function textBeforeCall(name: string): GrammarSpec {
+  return { textWithout: OPEN, name };
 }
 
 /** A call as OpenAI writes it. */

@@ -3,7 +3,7 @@ import { type KernelModules, loadModel } from "../engine/load-model.ts";
 import type { Model } from "../engine/model.ts";
 import type { ByteInput } from "../format/bytes.ts";
 import { createApp } from "./app.ts";
-import { type DurableNamespace, type SessionIsolate, sessionHosts } from "./durable.ts";
+import { type DurableNamespace, type SessionIsolate, sessionCounters, sessionHosts } from "./durable.ts";
 import { lazyModels, type ModelRegistry } from "./models.ts";
 import type { NamedPlan } from "./named-plans.ts";
 import { type ServerModel, serverLoaders } from "./server-models.ts";
@@ -34,10 +34,16 @@ export interface Env extends Settings, FileBindings {
    * too, and may be sources of plans; server-models.ts has all fields.
    */
   SERVERS?: string | Readonly<Record<string, ServerModel>>;
+  /**
+   * Drafts for requests that say `draft: "model"`: the name of a model, or a key of a GGUF beside them, which is served too.
+   */
+  DRAFT_MODEL?: string;
   /** What answers requests that name no model: the name of a plan, or of a model. Default: the model. */
   DEFAULT_MODEL?: string;
   /** Durable Objects, one for each session. Absent: sessions live in the isolate that made them, as long as it does. */
   SESSIONS?: DurableNamespace;
+  /** Durable Objects, one for each key, that count its sessions in those. Absent: a key may have any number of them. */
+  SESSION_COUNTS?: DurableNamespace;
 }
 
 /** What a platform brings beside them. */
@@ -61,6 +67,7 @@ export function openApp(
     ...readSettings(env),
     models,
     defaultModel: env.DEFAULT_MODEL || undefined,
+    draftModel: env.DRAFT_MODEL || undefined,
     modules: platform.modules,
     ...(env.SESSIONS && { sessionHost: sessionHosts(env.SESSIONS) }),
   });
@@ -83,7 +90,12 @@ export function openSessionIsolate(env: Env, platform: Platform, models: ModelRe
       if (line.level === "error") log?.(line);
     },
   });
-  return { app, limits: settings, forget: (id) => sessionCaches.drop(id) };
+  return {
+    app,
+    limits: settings,
+    forget: (id) => sessionCaches.drop(id),
+    ...(env.SESSION_COUNTS && { counterOf: sessionCounters(env.SESSION_COUNTS) }),
+  };
 }
 
 /**
@@ -97,8 +109,11 @@ export function openModels(env: Env, platform: Platform): ModelRegistry {
   const files = readVariable("MODEL_KEYS", env.MODEL_KEYS);
   const own = modelName(env);
   const known = [own, ...Object.keys(plans), ...Object.keys(servers)];
-  const sources = Object.values(plans).flatMap((plan) => Object.values(plan?.sources ?? {}));
-  const keys = [...new Set(sources)].filter((name) => typeof name === "string" && !known.includes(name));
+  const sources: unknown[] = Object.values(plans).flatMap((plan) => Object.values(plan?.sources ?? {}));
+  if (env.DRAFT_MODEL) sources.push(env.DRAFT_MODEL);
+  const keys = [...new Set(sources)].filter(
+    (name): name is string => typeof name === "string" && !known.includes(name),
+  );
   const parts = 1 + keys.length;
   const loader = (name: string, key: string | undefined) => () => load(env, platform, { name, key, parts });
   if (Object.hasOwn(servers, own)) {

@@ -27,7 +27,7 @@ export interface Settings {
   REQUEST_MS?: NumberVariable;
   BODY_MS?: NumberVariable;
   STALL_MS?: NumberVariable;
-  /** Sessions that live in an isolate; in Durable Objects there is no such limit. */
+  /** Sessions that live in an isolate; in Durable Objects those of a key are limited, by the binding `SESSION_COUNTS`. */
   MAX_SESSIONS?: NumberVariable;
   MAX_SESSIONS_PER_KEY?: NumberVariable;
   MAX_SESSION_CACHES?: NumberVariable;

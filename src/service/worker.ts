@@ -47,6 +47,8 @@ export default {
   },
 };
 
+export { SessionCounter } from "./session-counter.ts";
+
 /** Of Durable Objects, which share an isolate, and its models, with each other and perhaps with the worker. */
 export const SessionObject = durableSessions((env: Env) => {
   sessions ??= openSessionIsolate(env, platform(), sharedModels(env));

@@ -7,7 +7,14 @@ import { type Command, parseCommand } from "../../src/cli/arguments.ts";
 import { rows } from "../../src/cli/rows.ts";
 import type { RowsReport } from "../../src/cli/rows-report.ts";
 import { ENCODING_CHOICES } from "../../src/cli/rows-usage.ts";
-import { decodeRow, decodeRows, encodeRow, encodeRows, ROW_ENCODINGS } from "../../src/format/wire/index.ts";
+import {
+  decodeRow,
+  decodeRows,
+  encodeRow,
+  encodeRows,
+  ROW_ENCODINGS,
+  trainCodebook,
+} from "../../src/format/wire/index.ts";
 import { loadModel } from "../../src/node.ts";
 import { lawOf, maskedRow, modelRow, totalVariation } from "../format/wire/support.ts";
 import { createRandom } from "../support/random.ts";
@@ -188,4 +195,31 @@ it.skipIf(!isBuilt)("runs as a command", async () => {
   const { code, out } = await edgewise(["rows", "inspect", path("mixed")]);
   if (code === 2) return console.log("skipped: dist/ was built before the command was");
   expect([code, out.includes("3 rows of 50 tokens")]).toEqual([0, true]);
+});
+
+it("says what cannot be written", async () => {
+  const nowhere = path("no/where");
+  await expect(run("dump", MODEL, "--text", "Once", "-o", nowhere)).rejects.toThrow(
+    `Cannot write "${nowhere}": there is no such folder`,
+  );
+  await run("dump", MODEL, "--text", "Once", "-o", path("one"));
+  await expect(run("convert", path("one"), folder, "-e", "int8")).rejects.toThrow(
+    `Cannot write "${folder}": it is a folder`,
+  );
+});
+
+it("keeps codebooks that no row needs", async () => {
+  const random = createRandom(4);
+  const [row, other] = [modelRow(random, 60), modelRow(random, 60)];
+  const [kept, needed] = [row, other].map((one) => trainCodebook([one], { count: 4, dim: 4, rounds: 1 }));
+  await writeFile(
+    path("books"),
+    encodeRows([row], { encoding: "vq", codebook: needed }, { codebooks: [kept] }),
+  );
+  await run("convert", path("books"), path("less"), "-e", "int8");
+  const message = await messageOf("less");
+  expect(message.codebooks).toEqual([kept]);
+  expect(message.row(0)).toEqual(
+    decodeRow(encodeRow((await messageOf("books")).row(0), { encoding: "int8" })),
+  );
 });

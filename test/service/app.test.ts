@@ -216,7 +216,7 @@ describe("errors", () => {
     ["/v1/completions", { max_tokens: 1, max_completion_tokens: 2 }, "invalid_value", "max_tokens"],
     ["/v1/completions", { n: 17 }, "invalid_value", "n"],
     ["/v1/completions", { prompt: ["a", "b"], n: 9 }, "invalid_value", "n"],
-    ["/v1/completions", { seed: -1 }, "invalid_value", "seed"],
+    ["/v1/completions", { seed: -2 }, "invalid_value", "seed"],
     ["/v1/completions", { stop: ["a", "b", "c", "d", "e"] }, "invalid_value", "stop"],
     ["/v1/completions", { stop: ["a", ""] }, "invalid_value", "stop[1]"],
     ["/v1/completions", { stop: 5 }, "invalid_type", "stop"],

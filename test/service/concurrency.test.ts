@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { eventStream } from "../../src/service/sse.ts";
 import { fakeModel, fakeService, framesOf } from "./fake-model.ts";
@@ -79,6 +81,24 @@ describe("requests at once", () => {
 });
 
 describe("a client that leaves", () => {
+  it("is noticed when its request is garbage already", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const { model, post } = fakeService(fakeModel({ reply: "x".repeat(1000) }));
+    const leave = new AbortController();
+    const response = await post("/v1/completions", { prompt: "a", stream: true }, { signal: leave.signal });
+    const reader = response.body!.getReader();
+    await reader.read();
+    for (let i = 0; i < 3; i++) {
+      collect();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    expect(model.live).toBe(1);
+    leave.abort();
+    await expect(reader.read()).rejects.toThrow("aborted");
+    expect(model.live).toBe(0);
+  });
+
   it("stops an answer in one piece", async () => {
     const { model, step, waiting } = steppedModel();
     const { app, post, errors } = fakeService(model);

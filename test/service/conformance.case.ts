@@ -187,8 +187,8 @@ export function conformance(name: string, open: () => Served): void {
       } as typeof ask);
       let chunks = 0;
       for await (const _ of stream) if (++chunks === 12) stream.controller.abort();
-      while ((await running()) > 0) await new Promise((resolve) => setTimeout(resolve, 5));
       expect(chunks).toBeLessThan(100);
+      await expect.poll(running, { timeout: 30_000 }).toBe(0);
     });
   });
 }

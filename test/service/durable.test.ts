@@ -8,9 +8,13 @@ import { loadModel } from "../../src/node.ts";
 import { dryRun, ROOT, runWorker, type Upload } from "../worker/miniflare.ts";
 
 const PROMPT = "Once upon a time there was a little dog";
-const SAMPLING = { temperature: 0.8, seed: 7, ignore_eos: true };
+/** Mirostat, so that a session has more to remember than its tokens. */
+const SAMPLING = { temperature: 0.8, mirostat: 2, mirostat_tau: 4, seed: 7, ignore_eos: true };
 const ALICE = { authorization: "Bearer alice-secret" };
 const BOB = { authorization: "Bearer bob-secret" };
+const CAROL = { authorization: "Bearer carol-secret" };
+const DAVE = { authorization: "Bearer dave-secret" };
+const API_KEYS = "alice:alice-secret,bob:bob-secret,carol:carol-secret,dave:dave-secret";
 
 interface Answer {
   id: string;
@@ -33,7 +37,8 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "edgewise-sessions-"));
   text = [];
   const model = await loadModel(join(ROOT, "models/edgewise-stories-q8_0.gguf"));
-  const options = { temperature: 0.8, seed: 7, ignoreEos: true, maxTokens: 24 };
+  const mirostat = { version: 2, tau: 4 } as const;
+  const options = { temperature: 0.8, mirostat, seed: 7, ignoreEos: true, maxTokens: 24 };
   for await (const { token } of model.generate(PROMPT, options)) text.push(token);
   model.close();
 });
@@ -44,16 +49,20 @@ afterAll(async () => {
 
 async function start(bindings: Record<string, string | number> = {}) {
   const worker = runWorker(uploads, {
-    durableObjects: { SESSIONS: { className: "SessionObject", useSQLite: true } },
+    durableObjects: {
+      SESSIONS: { className: "SessionObject", useSQLite: true },
+      SESSION_COUNTS: { className: "SessionCounter", useSQLite: true },
+    },
     durableObjectsPersist: folder,
-    bindings: { LOG: "none", API_KEYS: "alice:alice-secret,bob:bob-secret", ...bindings },
+    bindings: { LOG: "none", API_KEYS, ...bindings },
   } as Parameters<typeof runWorker>[1]);
   running.push(worker);
   const url = await worker.ready;
   async function send(method: string, path: string, body?: object, headers: Record<string, string> = ALICE) {
     const init = { method, headers, ...(body && { body: JSON.stringify(body) }) };
     const response = await fetch(new URL(path, url), init);
-    return { status: response.status, answer: (await response.json()) as Answer };
+    const retryAfter = response.headers.get("retry-after");
+    return { status: response.status, retryAfter, answer: (await response.json()) as Answer };
   }
   const stop = async () => {
     running.splice(running.indexOf(worker), 1);
@@ -84,6 +93,10 @@ describe("a session in a Durable Object", () => {
     expect(again).toEqual(lost);
     const { answer: info } = await second.send("GET", path);
     expect(info).toMatchObject({ seed: 7, drafter: { kind: "prediction" } });
+    // By a name that the worker knows, where the session does not live.
+    await second.send("PUT", "/v1/drafter", { name: "story", tokens: text, kind: "prediction" });
+    const named = await second.send("PUT", `${path}/drafter`, { name: "story" });
+    expect(named.answer).toMatchObject({ session: session.id, kind: "prediction", tokens: text.length });
     const rest = await second.send("POST", "/v1/verify", { session: session.id, max_tokens: 24 });
     const output = [...one.answer.tokens, ...again.answer.tokens, ...rest.answer.tokens];
     expect(output.slice(0, 24)).toEqual(text);
@@ -137,6 +150,41 @@ describe("a session in a Durable Object", () => {
       }),
     );
     for (const output of outputs) expect(output).toEqual(text);
+    await stop();
+  });
+
+  it("is one of so many of its key, wherever they live", async () => {
+    const { send, stop } = await start({ MAX_SESSIONS_PER_KEY: 3, SESSION_IDLE_MS: 60_000 });
+    const create = (headers = CAROL) => send("POST", "/v1/sessions", { prompt: PROMPT }, headers);
+    // All at once: who is late is refused, and nobody else.
+    const made = await Promise.all(Array.from({ length: 5 }, () => create()));
+    const ids = made.flatMap(({ answer }) => answer.id ?? []);
+    expect(ids.length).toBe(3);
+    const refused = made.filter(({ status }) => status === 429);
+    expect(refused.map(({ answer }) => answer.error!.code)).toEqual(Array(2).fill("too_many_sessions"));
+    for (const { retryAfter } of refused) {
+      expect(Number(retryAfter)).toBeGreaterThan(1);
+      expect(Number(retryAfter)).toBeLessThanOrEqual(120);
+    }
+    expect((await create(BOB)).status).toBe(200);
+    // What was not made does not count, nor what is deleted, and by nobody but its key.
+    expect((await send("POST", "/v1/sessions", { prompt: 5 }, BOB)).status).toBe(400);
+    expect((await create(BOB)).status).toBe(200);
+    expect((await create(BOB)).status).toBe(200);
+    expect((await send("DELETE", `/v1/sessions/${ids[0]}`, undefined, BOB)).status).toBe(404);
+    expect((await create()).status).toBe(429);
+    expect((await send("DELETE", `/v1/sessions/${ids[0]}`, undefined, CAROL)).status).toBe(200);
+    await expect.poll(async () => (await create()).status, { timeout: 10_000 }).toBe(200);
+    expect((await create()).status).toBe(429);
+    await stop();
+  });
+
+  it("does not count any more when it was forgotten", async () => {
+    const { send, stop } = await start({ MAX_SESSIONS_PER_KEY: 1, SESSION_IDLE_MS: 1500 });
+    const create = async () => (await send("POST", "/v1/sessions", { prompt: PROMPT }, DAVE)).status;
+    expect(await create()).toBe(200);
+    expect(await create()).toBe(429);
+    await expect.poll(create, { timeout: 10_000 }).toBe(200);
     await stop();
   });
 

@@ -186,3 +186,24 @@ describe("what leaves no token", () => {
     expect(errors).toEqual([]);
   });
 });
+
+it("/metrics tells what beginnings that are kept were good for, as `cached_tokens` does", async () => {
+  const scrape = async () => {
+    const text = await (await app.request("/metrics")).text();
+    return (name: string) =>
+      Number(
+        new RegExp(`^edgewise:prefix_cache_${name}\\{model_name="stories"\\} (.*)$`, "m").exec(text)![1],
+      );
+  };
+  const prompt = Array.from({ length: 150 }, (_, i) => 20 + ((i * 13) % 200));
+  const before = await scrape();
+  const first = await ask({ prompt, max_tokens: 2 });
+  const second = await ask({ prompt, max_tokens: 2 });
+  const after = await scrape();
+  expect(first.usage.prompt_tokens_details.cached_tokens).toBe(0);
+  expect(second.usage.prompt_tokens_details.cached_tokens).toBe(128);
+  expect(after("queries_total") - before("queries_total")).toBe(300);
+  expect(after("hits_total") - before("hits_total")).toBe(128);
+  expect(after("evictions_total")).toBe(before("evictions_total"));
+  expect(after("bytes")).toBeGreaterThan(before("bytes"));
+});

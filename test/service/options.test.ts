@@ -1,5 +1,6 @@
 /** From the fields of a request to the options of the engine. */
 import { describe, expect, it } from "vitest";
+import { Lease } from "../../src/engine/lease.ts";
 import type { GenerateManyOptions } from "../../src/engine/model.ts";
 import { createTokenizer } from "../../src/model/tokenizer.ts";
 import { spellings } from "../../src/service/options/tokens.ts";
@@ -19,8 +20,9 @@ async function optionsOf(body: object): Promise<GenerateManyOptions> {
   model.asked.length = 0;
   const response = await complete(body);
   expect(await response.json()).toMatchObject({ choices: expect.any(Array) });
-  const { signal, ...options } = model.asked[0].options;
+  const { signal, lease, ...options } = model.asked[0].options;
   expect(signal).toBeInstanceOf(AbortSignal);
+  expect(lease).toBeInstanceOf(Lease);
   return options;
 }
 
@@ -50,6 +52,7 @@ describe("every field reaches the engine", () => {
     [{ logprobs: 0 }, { logProbabilities: 0 }],
     [{ logprobs: 20 }, { logProbabilities: 20 }],
     [{ seed: 3 }, { seed: 3 }],
+    [{ seed: -1 }, {}],
     [{ sampler_preset: "llamacpp" }, { preset: "llamacpp" }],
     [{ pipeline: [{ step: "top-k", k: 2 }] }, { pipeline: [{ step: "top-k", k: 2 }] }],
     [{ temperature: 0 }, { temperature: 0 }],
@@ -167,7 +170,11 @@ describe("every field reaches the engine", () => {
   it("nothing: the engine's defaults", async () => {
     expect(await optionsOf({})).toEqual({ maxTokens: 16, n: 1 });
     await post("/v1/chat/completions", { messages: [{ role: "user", content: "a" }] });
-    expect(model.asked.at(-1)!.options).toEqual({ n: 1, signal: expect.any(AbortSignal) });
+    expect(model.asked.at(-1)!.options).toEqual({
+      n: 1,
+      signal: expect.any(AbortSignal),
+      lease: expect.any(Lease),
+    });
   });
 
   it("null is nothing", async () => {

@@ -115,8 +115,8 @@ describe("the words of other servers", () => {
 
   it.each([
     [
-      { guided_json: { type: "object", properties: { a: { not: {} } } } },
-      "guided_json.properties.a.not",
+      { guided_json: { type: "object", properties: { a: { unevaluatedItems: false } } } },
+      "guided_json.properties.a.unevaluatedItems",
       "unsupported_parameter",
     ],
     [{ guided_json: "{" }, "guided_json", "invalid_value"],
@@ -156,7 +156,7 @@ describe("a call that must be made", () => {
   ];
 
   /** The answer is CALL; the constraint is what the model was given. */
-  const ask = async (tool_choice: OpenAI.ChatCompletionToolChoiceOption) => {
+  const ask = async (tool_choice: OpenAI.ChatCompletionToolChoiceOption, more: object = {}) => {
     const fake = fakeModel({ reply: CALL, contextLength: 2000, toolPrompt: () => "Write <tool_call>\n" });
     const { app } = fakeService(fake);
     const client = new OpenAI({
@@ -165,7 +165,8 @@ describe("a call that must be made", () => {
       maxRetries: 0,
       fetch: async (url, init) => app.request(String(url), init as RequestInit),
     });
-    const { choices } = await client.chat.completions.parse({ model: "fake", messages, tools, tool_choice });
+    const body = { model: "fake", messages, tools, tool_choice, ...more };
+    const { choices } = await client.chat.completions.parse(body);
     return { choice: choices[0], constraint: fake.asked[0].options.constraint as Constraint };
   };
 
@@ -197,11 +198,36 @@ describe("a call that must be made", () => {
     expect(takes(constraint, '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>')).toBe(false);
   });
 
-  it("names a function that is there; one that may be made is held to nothing", async () => {
+  it("names a function that is there", async () => {
     await expect(ask({ type: "function", function: { name: "none" } })).rejects.toMatchObject({
       status: 400,
       param: "tool_choice",
     });
-    await expect(ask("auto")).rejects.toMatchObject({ status: 400, param: "tools[0].function.strict" });
+  });
+
+  it("is under its schema where it may be left out, with any text around it", async () => {
+    const { choice, constraint } = await ask("auto");
+    expect(choice.message.tool_calls![0].function.parsed_arguments).toEqual({ city: "Oslo" });
+    for (const text of ["No.", "", CALL, `Let me see.\n${CALL}`, `${CALL}\n${CALL}`, `${CALL} So. < tool`]) {
+      expect([text, takes(constraint, text)]).toEqual([text, true]);
+    }
+    for (const text of [
+      CALL.replace('"Oslo"', "5"),
+      CALL.replace("weather", "whether"),
+      "a <tool_call> b",
+      `${CALL}\n${CALL.slice(0, -5)}`,
+      CALL.replace("city", "town"),
+    ]) {
+      expect([text, takes(constraint, text)]).toEqual([text, false]);
+    }
+  });
+
+  it("is one at most where calls must not be parallel", async () => {
+    const { constraint } = await ask("auto", { parallel_tool_calls: false });
+    for (const text of ["No.", CALL, `So: ${CALL}`])
+      expect([text, takes(constraint, text)]).toEqual([text, true]);
+    for (const text of [`${CALL}\n${CALL}`, `${CALL} more`, CALL.replace('"Oslo"', "5")]) {
+      expect([text, takes(constraint, text)]).toEqual([text, false]);
+    }
   });
 });

@@ -58,7 +58,7 @@ const hostile = fc.oneof(
 
 const FIELDS =
   "rows draft parents scalars verifier return encoding position max_tokens gamma seed history prompt_length sampling " +
-  "state bitmask top_logprobs model prompt tokens capacity ignore_eos temperature top_k min_tokens length kind text other";
+  "state bitmask top_logprobs model prompt tokens capacity ignore_eos temperature top_k min_tokens length kind text name mirostat response_format guided_choice guided_regex other";
 const bodies = fc.dictionary(fc.constantFrom(...FIELDS.split(" ")), hostile, { maxKeys: 6 });
 /** What is nearly right gets further. */
 const likely = fc.record(

@@ -6,6 +6,7 @@ import { BitReader, BitWriter } from "../../src/format/wire/bits.ts";
 import { decodeRow, decodeRows, ROWS_MEDIA_TYPE, rowFromJson } from "../../src/format/wire/index.ts";
 import { loadModel } from "../../src/node.ts";
 import { type AppOptions, createApp } from "../../src/service/app.ts";
+import { Corpora } from "../../src/service/corpora.ts";
 import { DRAFT_MEDIA_TYPE } from "../../src/service/draft-messages.ts";
 
 const FILE = fileURLToPath(new URL("../../models/edgewise-stories-q4_0.gguf", import.meta.url));
@@ -449,6 +450,75 @@ describe("access", () => {
   });
 });
 
+describe("drafters that a key has by name", () => {
+  const keys = ["alice:key-of-alice", "bob:key-of-bob"];
+  const as = (name: string) => ({ authorization: `Bearer key-of-${name}` });
+
+  it("are sent once, and draft for each session that names them", async () => {
+    const { send } = open({ keys });
+    const text = await plain(24);
+    const put = (body: object, key = "alice") =>
+      send<{ tokens: number } & SessionInfo>("PUT", "/v1/drafter", body, as(key));
+    const kept = await put({ name: "story", tokens: text });
+    expect(kept.answer).toEqual({ object: "drafter", name: "story", kind: "corpus", tokens: 24 });
+    for (const path of ["/v1/drafter", "/v1/sessions/ID/drafter"]) {
+      const made = await send<SessionInfo>(
+        "POST",
+        "/v1/sessions",
+        { prompt: PROMPT, ...SAMPLING, ignore_eos: true },
+        as("alice"),
+      );
+      const { id } = made.answer;
+      const given = { name: "story", ...(path === "/v1/drafter" && { session: id }) };
+      const { answer } = await send("PUT", path.replace("ID", id), given, as("alice"));
+      expect(answer).toEqual({ object: "drafter", session: id, kind: "corpus", tokens: 24 });
+      const verifyPath = `/v1/sessions/${id}/verify`;
+      const verdict = await send<Verdict>("POST", verifyPath, { max_tokens: 24 }, as("alice"));
+      expect(verdict.answer.tokens).toEqual(text);
+      expect(verdict.answer.stats.accepted).toBeGreaterThan(8);
+      const wrong = await put({ session: id, name: "story", text: "a" });
+      expect(wrong.answer.error).toMatchObject({ param: "text" });
+      const bobs = await put({ session: id, name: "story" }, "bob");
+      expect([bobs.status, bobs.answer.error!.code]).toEqual([404, "drafter_not_found"]);
+      // Gone, where nothing is put in its place.
+      if (path !== "/v1/drafter") await put({ name: "story", tokens: [] });
+      const again = await put({ session: id, name: "story" });
+      expect(again.status).toBe(path === "/v1/drafter" ? 200 : 404);
+    }
+  });
+
+  it("are bounded: what was not used for longest makes room", () => {
+    const corpora = new Corpora();
+    const corpus = (tokens: number) => ({
+      kind: "corpus" as const,
+      tokens: new Array<number>(tokens).fill(1),
+    });
+    const known = (owner: string) =>
+      Array.from({ length: 20 }, (_, i) => `n${i}`).filter((name) => corpora.find(owner, name));
+    for (let i = 0; i < 18; i++) {
+      corpora.put("alice", `n${i}`, corpus(2));
+      corpora.find("alice", "n0");
+    }
+    expect(known("alice")).toEqual(["n0", ...Array.from({ length: 15 }, (_, i) => `n${i + 3}`)]);
+    for (let i = 0; i < 9; i++) corpora.put("bob", `n${i}`, corpus(1 << 15));
+    expect(known("bob")).toEqual(["n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8"]);
+    expect(known("alice")).toEqual([]);
+  });
+
+  it.each<[object, string]>([
+    [{ name: "", text: "a" }, "name"],
+    [{ name: "a/b", text: "a" }, "name"],
+    [{ name: "a" }, "text"],
+    [{ name: "a", tokens: [1e6] }, "tokens[0]"],
+    [{ name: "a", text: "a", model: "none" }, "model"],
+    [{ text: "a" }, "session"],
+  ])("refuses what is wrong: %j", async (body, param) => {
+    const { send } = open();
+    const { answer } = await send<SessionInfo>("PUT", "/v1/drafter", body);
+    expect(answer.error!.param).toBe(param);
+  });
+});
+
 describe("making a session", () => {
   it.each<[object, string]>([
     [{ model: "none" }, "model"],
@@ -460,7 +530,7 @@ describe("making a session", () => {
     [{ capacity: 1 }, "capacity"],
     [{ capacity: 1e6 }, "capacity"],
     [{ top_p: 2 }, "top_p"],
-    [{ mirostat: 2 }, "mirostat"],
+    [{ mirostat: 3 }, "mirostat"],
     [{ stream: true }, "stream"],
   ])("refuses what is wrong, case %#", async (body, param) => {
     const { create } = open();

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import OpenAI from "openai";
 import { describe, expect, it } from "vitest";
+import { type Constraint, maskAfter } from "../../src/decoding/constraint.ts";
 import { ToolCallReader } from "../../src/service/tool-calls.ts";
-import { fakeModel, fakeService } from "./fake-model.ts";
+import { EOS, fakeModel, fakeService } from "./fake-model.ts";
 
 const CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "days": 2}}\n</tool_call>';
 
@@ -111,6 +112,26 @@ describe("tools, by the official client", () => {
     expect(gathered.message.tool_calls).toMatchObject([called, called]);
   });
 
+  it("are held to their schema where they are strict, the others to being called with an object", async () => {
+    const { openai, model } = client(CALL);
+    const strict = { ...tools[0], function: { ...tools[0].function, strict: true } };
+    const loose = { type: "function" as const, function: { name: "now" } };
+    await openai.chat.completions.create({ model: "fake", messages, tools: [strict, loose] });
+    const constraint = model.asked[0].options.constraint as Constraint;
+    const takes = (text: string) => {
+      const tokens = [...new TextEncoder().encode(text), EOS];
+      return maskAfter(constraint, tokens) !== null;
+    };
+    const call = (name: string, given: unknown) =>
+      `<tool_call>\n{"name": "${name}", "arguments": ${JSON.stringify(given)}}\n</tool_call>`;
+    expect(takes(call("weather", { city: "Oslo" }))).toBe(true);
+    expect(takes(call("weather", { city: 5 }))).toBe(false);
+    expect(takes(call("weather", { town: "Oslo" }))).toBe(false);
+    expect(takes(`It is ${call("now", { any: [5] })} o'clock`)).toBe(true);
+    expect(takes(call("now", 5))).toBe(false);
+    expect(takes(call("then", {}))).toBe(false);
+  });
+
   it("are called without a word, each choice for itself", async () => {
     const { openai } = client(CALL);
     const { choices } = await openai.chat.completions.create({ model: "fake", messages, tools, n: 2 });
@@ -192,11 +213,23 @@ describe("tools, by the official client", () => {
   });
 
   it.each([
-    [{ tools: [{ type: "function", function: { name: "f", strict: true } }] }, "tools[0].function.strict"],
+    [
+      {
+        tools: [{ type: "function", function: { name: "f", strict: true } }],
+        response_format: { type: "json_object" },
+      },
+      "tools[0].function.strict",
+    ],
+    [
+      {
+        tools: [{ type: "function", function: { name: "f", strict: true, parameters: { type: "x" } } }],
+      },
+      "tools[0].function.parameters.type",
+    ],
     [{ tools: [{ type: "web_search" }] }, "tools[0].type"],
     [{ tools: [{ type: "function", function: {} }] }, "tools[0].function.name"],
     [{ tools, tool_choice: { type: "function", function: { name: "f" } } }, "tool_choice"],
-    [{ tools, parallel_tool_calls: false }, "parallel_tool_calls"],
+    [{ tools, parallel_tool_calls: false, ignore_eos: true }, "ignore_eos"],
     [
       { messages: [{ role: "assistant", tool_calls: [{ function: { name: "f" } }] }] },
       "messages[0].tool_calls[0].function.arguments",

@@ -21,6 +21,7 @@ interface Answer {
   lossless: boolean;
   position: number;
   seed: number;
+  state?: number[];
   logits?: number[];
   probs?: number[];
   error: { message: string; param: string; type: string };
@@ -85,6 +86,35 @@ describe("a draft over rows", () => {
         verifier,
       });
       expect(tokens).toEqual(sampled);
+    }
+  });
+
+  it("hands on what mirostat remembers, so that a text goes on as without a draft", async () => {
+    const sampling = { mirostat: 2, mirostat_tau: 3, mirostat_eta: 0.3 };
+    const place = { seed: 3, sampling };
+    const plain: number[] = [];
+    let state: unknown;
+    for (const [position, row] of rows.entries()) {
+      const body = {
+        rows: { row },
+        ...place,
+        position,
+        history: plain,
+        ...(state !== undefined && { state }),
+      };
+      const answer = await (await post("/v1/sample", body)).json();
+      ({ state } = answer as { state: unknown });
+      plain.push((answer as { token: number }).token);
+    }
+    const first = await verify({ ...place, rows: { target: rows.slice(0, 3) }, draft: plain.slice(0, 2) });
+    expect(first.tokens).toEqual(plain.slice(0, 3));
+    const rest = { ...place, rows: { target: rows.slice(3) }, draft: [plain[3]], history: first.tokens };
+    const second = await verify({ ...rest, position: 3, state: first.state });
+    expect([...first.tokens, ...second.tokens]).toEqual(plain);
+    expect(second.state).toEqual(state);
+    for (const wrong of [[], [1, 2], "x", [null]]) {
+      const refused = await post("/v1/verify", { ...rest, state: wrong });
+      expect([refused.status, await refused.json()]).toMatchObject([400, { error: { param: "state" } }]);
     }
   });
 

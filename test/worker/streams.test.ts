@@ -153,6 +153,18 @@ describe("a request that the runtime cuts off", () => {
     await worker.miniflare.dispose();
   }, 30_000);
 
+  it("gives back the memory that it held", async () => {
+    const worker = await open({ MAX_MEMORY_MIB: 4, STALL_MS: 500 });
+    await worker.post(request(0));
+    const cut = { ...request(1, false), n: 4, max_tokens: 200 };
+    // Of what they were promised, hardly two have room.
+    for (let i = 0; i < 5; i++) await worker.post(cut, { "x-cut-off-after": "30" });
+    const whole = await worker.post({ ...request(2, false), n: 6, max_tokens: 200 });
+    expect(whole.status).toBe(200);
+    expect(await streamed(await worker.post(request(3)))).toBe(alone[3]);
+    await worker.miniflare.dispose();
+  });
+
   it("lets the next one in where only one may decode", async () => {
     const worker = await open({ MAX_RUNNING: 1, STALL_MS: 500 });
     await worker.post(request(0));

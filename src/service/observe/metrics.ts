@@ -5,6 +5,8 @@
  */
 import type { Model, SpeculationSummary } from "../../engine/model.ts";
 import { backendOf } from "../../engine/model-backend.ts";
+import { prefixCacheStats } from "../../engine/model-prompts.ts";
+import type { PrefixCacheStats } from "../../engine/prefix-cache.ts";
 import type { HeldBytes } from "../body.ts";
 import type { Slots } from "../slots.ts";
 import { Counter, Gauge, Histogram, type Labels, type Metric } from "./prometheus.ts";
@@ -49,6 +51,11 @@ export class Metrics {
 
   constructor(slots: Slots, held: HeldBytes) {
     const one = (value: () => number) => (): [Labels, number][] => [[{}, value()]];
+    const ofPrefixes = (value: (stats: PrefixCacheStats) => number) => (): [Labels, number][] =>
+      [...this.#models].flatMap(([model_name, { model }]): [Labels, number][] => {
+        const stats = prefixCacheStats(model);
+        return stats === undefined ? [] : [[{ model_name }, value(stats)]];
+      });
     this.#gauges = [
       new Gauge(
         named("num_requests_running", "Requests that decode"),
@@ -73,6 +80,25 @@ export class Metrics {
           const { used, most } = bytesOf(model);
           return most > idleBytes ? (used - idleBytes) / (most - idleBytes) : 0;
         }),
+      ),
+      new Gauge(
+        named("prefix_cache_queries_total", "Tokens of prompts that were looked for among beginnings kept"),
+        ofPrefixes(({ queriedTokens }) => queriedTokens),
+        "counter",
+      ),
+      new Gauge(
+        named("prefix_cache_hits_total", "Tokens of prompts that were there, and not computed again"),
+        ofPrefixes(({ hitTokens }) => hitTokens),
+        "counter",
+      ),
+      new Gauge(
+        named("prefix_cache_evictions_total", "Beginnings given up for others, or as memory was short"),
+        ofPrefixes(({ evictions }) => evictions),
+        "counter",
+      ),
+      new Gauge(
+        named("prefix_cache_bytes", "Bytes of beginnings kept; what several share counts for each"),
+        ofPrefixes(({ bytes }) => bytes),
       ),
       new Gauge(named("model_info", "Models that are loaded, 1 each"), () =>
         [...this.#models].map(([model_name, { model }]): [Labels, number] => [

@@ -13,7 +13,7 @@ interface Described {
   readonly help: string;
 }
 
-abstract class Labelled<T> implements Metric {
+abstract class Labelled<T extends object> implements Metric {
   readonly name: string;
   readonly #help: string;
   readonly #type: string;
@@ -26,11 +26,17 @@ abstract class Labelled<T> implements Metric {
     this.#type = type;
   }
 
+  protected abstract zero(): T;
   protected abstract lines(labels: string, value: T): string[];
 
-  protected update(labels: Labels, change: (before: T | undefined) => T): void {
+  /** What is counted under `labels`: for who counts often, and need not write them each time. */
+  at(labels: Labels = {}): T {
     const key = written(labels);
-    this.#values.set(key, change(this.#values.get(key)));
+    const known = this.#values.get(key);
+    if (known !== undefined) return known;
+    const value = this.zero();
+    this.#values.set(key, value);
+    return value;
   }
 
   protected clear(): void {
@@ -44,44 +50,77 @@ abstract class Labelled<T> implements Metric {
   }
 }
 
-export class Counter extends Labelled<number> {
+class Amount {
+  value = 0;
+
+  add(amount: number): void {
+    this.value += amount;
+  }
+}
+
+export class Counter extends Labelled<Amount> {
   constructor(described: Described) {
     super(described, "counter");
   }
 
   add(amount: number, labels: Labels = {}): void {
-    this.update(labels, (before = 0) => before + amount);
+    this.at(labels).add(amount);
   }
 
-  protected lines(labels: string, value: number): string[] {
+  protected zero(): Amount {
+    return new Amount();
+  }
+
+  protected lines(labels: string, { value }: Amount): string[] {
     return [`${this.name}${braced(labels)} ${value}`];
   }
 }
 
 /** Looked at when it is asked for. */
-export class Gauge extends Labelled<number> {
+export class Gauge extends Labelled<Amount> {
   readonly #read: () => Iterable<readonly [Labels, number]>;
 
-  constructor(described: Described, read: () => Iterable<readonly [Labels, number]>) {
-    super(described, "gauge");
+  /** @param type "counter" for what somebody else counts. */
+  constructor(
+    described: Described,
+    read: () => Iterable<readonly [Labels, number]>,
+    type: "gauge" | "counter" = "gauge",
+  ) {
+    super(described, type);
     this.#read = read;
   }
 
   override text(): string {
     this.clear();
-    for (const [labels, value] of this.#read()) this.update(labels, () => value);
+    for (const [labels, value] of this.#read()) this.at(labels).value = value;
     return super.text();
   }
 
-  protected lines(labels: string, value: number): string[] {
+  protected zero(): Amount {
+    return new Amount();
+  }
+
+  protected lines(labels: string, { value }: Amount): string[] {
     return [`${this.name}${braced(labels)} ${value}`];
   }
 }
 
-interface Distribution {
+class Distribution {
+  readonly bounds: readonly number[];
   /** Per bound, those at most as large and above the bound before; those above all bounds last. */
   readonly counts: number[];
-  sum: number;
+  sum = 0;
+
+  constructor(bounds: readonly number[]) {
+    this.bounds = bounds;
+    this.counts = new Array<number>(bounds.length + 1).fill(0);
+  }
+
+  observe(value: number): void {
+    const bucket = this.bounds.findIndex((bound) => value <= bound);
+    this.counts[bucket < 0 ? this.bounds.length : bucket]++;
+    this.sum += value;
+  }
 }
 
 export class Histogram extends Labelled<Distribution> {
@@ -94,13 +133,11 @@ export class Histogram extends Labelled<Distribution> {
   }
 
   observe(value: number, labels: Labels = {}): void {
-    this.update(labels, (before) => {
-      const distribution = before ?? { counts: Array(this.#bounds.length + 1).fill(0), sum: 0 };
-      const bucket = this.#bounds.findIndex((bound) => value <= bound);
-      distribution.counts[bucket < 0 ? this.#bounds.length : bucket]++;
-      distribution.sum += value;
-      return distribution;
-    });
+    this.at(labels).observe(value);
+  }
+
+  protected zero(): Distribution {
+    return new Distribution(this.#bounds);
   }
 
   protected lines(labels: string, { counts, sum }: Distribution): string[] {

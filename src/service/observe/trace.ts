@@ -5,6 +5,7 @@ import { type ErrorBody, errorBody } from "../errors.ts";
 import type { Service, ServiceEnv } from "../service.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Counter, Histogram } from "./prometheus.ts";
 
 type Result = Pick<GenerateResult, "finishReason" | "speculation">;
 
@@ -16,6 +17,8 @@ export class Trace {
   #lastToken = 0;
   #fields: Record<string, unknown> = {};
   #labels: { model_name: string } | undefined;
+  #nextToken: ReturnType<Histogram["at"]> | undefined;
+  #generated: ReturnType<Counter["at"]> | undefined;
   #tokens = 0;
   #isHeld = false;
   #isEnded = false;
@@ -51,10 +54,12 @@ export class Trace {
       this.#metrics.firstToken.observe((now - this.#started) / 1000, this.#labels);
       this.note({ first_token_ms: rounded(now - this.#started) });
     } else {
-      this.#metrics.nextToken.observe((now - this.#lastToken) / 1000, this.#labels);
+      this.#nextToken ??= this.#metrics.nextToken.at(this.#labels);
+      this.#nextToken.observe((now - this.#lastToken) / 1000);
     }
     this.#lastToken = now;
-    this.#metrics.generatedTokens.add(1, this.#labels);
+    this.#generated ??= this.#metrics.generatedTokens.at(this.#labels);
+    this.#generated.add(1);
   }
 
   /** A text is complete. */

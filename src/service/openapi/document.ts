@@ -39,7 +39,7 @@ export interface DescribedOperation {
   tags: readonly string[];
   security?: readonly object[];
   parameters?: readonly object[];
-  requestBody?: { required: true; content: { "application/json": Content } };
+  requestBody?: { required: true; content: { "application/json": Content; [type: string]: object } };
   responses: Record<string, object>;
 }
 
@@ -103,6 +103,7 @@ function described({
   path,
   body,
   example,
+  takes = [],
   answers,
 }: Operation): DescribedOperation {
   const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
@@ -118,7 +119,10 @@ function described({
     ...(body && {
       requestBody: {
         required: true as const,
-        content: { "application/json": { schema: requestSchema(body), ...(example && { example }) } },
+        content: {
+          "application/json": { schema: requestSchema(body), ...(example && { example }) },
+          ...Object.fromEntries(takes.map((type) => [type, {}])),
+        },
       },
     }),
     responses: {

@@ -2,6 +2,7 @@
 import type * as z from "zod";
 import { ROWS_MEDIA_TYPE } from "../../format/wire/index.ts";
 import { DRAFT_MEDIA_TYPE } from "../draft-messages.ts";
+import { codebookBody } from "../schemas/codebooks.ts";
 import { fuseBody } from "../schemas/fuse.ts";
 import { rowsBody } from "../schemas/rows.ts";
 import { sampleBody } from "../schemas/sample.ts";
@@ -20,6 +21,8 @@ export interface Operation {
   readonly summary: string;
   readonly body?: z.ZodType;
   readonly example?: object;
+  /** Media types that the body may have beside JSON. */
+  readonly takes?: readonly string[];
   /** Media types of the answer. Default: JSON. */
   readonly answers?: readonly string[];
   /** Whether it answers without a key. */
@@ -70,10 +73,12 @@ export const OPERATIONS: readonly Operation[] = [
     tag: "Decoding",
     summary: "Rows of several models and a plan in, a token out",
     body: fuseBody,
+    takes: [ROWS_MEDIA_TYPE],
     example: {
       plan: { preset: "proxy-tuning" },
       rows: { base: [2, 1, 0], expert: [0, 1, 0], anti: [0, 0, 0] },
     },
+    answers: ["application/json", ROWS_MEDIA_TYPE],
   },
   {
     method: "post",
@@ -82,6 +87,7 @@ export const OPERATIONS: readonly Operation[] = [
     tag: "Decoding",
     summary: "One or two rows in, numbers about them out",
     body: scoreBody,
+    takes: [ROWS_MEDIA_TYPE],
     example: { scores: ["nll"], rows: { row: [1, 3, 2] }, target: 2 },
   },
   {
@@ -95,13 +101,46 @@ export const OPERATIONS: readonly Operation[] = [
     answers: ["application/json", ROWS_MEDIA_TYPE],
   },
   {
+    method: "get",
+    path: "/v1/codebooks",
+    id: "listCodebooks",
+    tag: "Decoding",
+    summary: "Codebooks that rows may name without sending them",
+  },
+  {
+    method: "get",
+    path: "/v1/codebooks/{id}",
+    id: "retrieveCodebook",
+    tag: "Decoding",
+    summary: "One of them, as a message of rows",
+    answers: [ROWS_MEDIA_TYPE],
+  },
+  {
+    method: "put",
+    path: "/v1/codebooks/{id}",
+    id: "putCodebook",
+    tag: "Decoding",
+    summary: "A codebook, sent once; the id is that of its content",
+    body: codebookBody,
+    takes: [ROWS_MEDIA_TYPE],
+  },
+  {
+    method: "delete",
+    path: "/v1/codebooks/{id}",
+    id: "deleteCodebook",
+    tag: "Decoding",
+    summary: "Forgets a codebook",
+  },
+  {
     method: "post",
     path: "/v1/sample",
     id: "sample",
     tag: "Decoding",
     summary: "A row and a pipeline in, a token out",
     body: sampleBody,
+    takes: [ROWS_MEDIA_TYPE],
     example: { rows: { row: [1, 3, 2] }, sampling: { temperature: 0.8, top_k: 2 }, seed: 1, position: 7 },
+    answers: ["application/json", ROWS_MEDIA_TYPE],
   },
   {
     method: "post",
@@ -110,6 +149,7 @@ export const OPERATIONS: readonly Operation[] = [
     tag: "Decoding",
     summary: "How much of a draft survives, and which token follows; over rows, or in a session",
     body: verifyBody,
+    takes: [ROWS_MEDIA_TYPE],
     example: {
       rows: {
         target: [
@@ -120,6 +160,7 @@ export const OPERATIONS: readonly Operation[] = [
       draft: [1],
       sampling: { temperature: 0 },
     },
+    answers: ["application/json", ROWS_MEDIA_TYPE],
   },
   {
     method: "post",
@@ -151,6 +192,7 @@ export const OPERATIONS: readonly Operation[] = [
     tag: "Decoding",
     summary: "Appends tokens, and tells the rows after the last of them",
     body: appendBody,
+    answers: ["application/json", ROWS_MEDIA_TYPE],
   },
   {
     method: "post",
@@ -167,7 +209,8 @@ export const OPERATIONS: readonly Operation[] = [
     tag: "Decoding",
     summary: "How much of a draft survives, and which token follows; also as a message of ids only",
     body: verifySessionBody,
-    answers: ["application/json", DRAFT_MEDIA_TYPE],
+    takes: [ROWS_MEDIA_TYPE, DRAFT_MEDIA_TYPE],
+    answers: ["application/json", ROWS_MEDIA_TYPE, DRAFT_MEDIA_TYPE],
   },
   {
     method: "put",

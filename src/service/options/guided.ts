@@ -2,6 +2,7 @@ import { compileGrammar, type GrammarSpec } from "../../decoding/constrain/gramm
 import { ChoiceConstraint, type Constraint } from "../../decoding/constraint.ts";
 import type { Model } from "../../engine/model.ts";
 import { apiError } from "../errors.ts";
+import type { CallRule } from "../forced-call.ts";
 import type { CommonBody } from "../schemas.ts";
 import { spelling } from "./tokens.ts";
 
@@ -17,16 +18,16 @@ interface Asked {
  * What a request says the answer must be: `response_format`, vLLM's `guided_…` or llama.cpp's `json_schema`. Each text that
  * is decoded needs a constraint of its own.
  *
- * @param call A call that must be made, of `tool_choice`.
+ * @param call What the answer must be for the sake of its calls.
  * @throws {HTTPException} 400, if it is not supported, or beside what would keep the answer from ending.
  */
 export function readConstraint(
   model: Model,
   body: CommonBody,
-  call?: GrammarSpec,
+  call?: CallRule,
 ): (() => Constraint) | undefined {
   const asked = askedFor(body);
-  if (call !== undefined) asked.push({ param: "tool_choice", spec: call });
+  if (call !== undefined) asked.push({ param: call.param, spec: call.spec });
   if (asked.length === 0) return undefined;
   const [{ param, choices, spec }, other] = asked;
   if (other !== undefined) throw refused(other.param, `must be left out beside "${param}"`);

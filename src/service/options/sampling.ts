@@ -36,7 +36,8 @@ export function readSampling(model: Vocabulary, body: SamplingBody): SamplingOpt
     preset: body.sampler_preset,
     // Read by the engine, which tells what is wrong.
     pipeline: body.pipeline as SamplingOptions["pipeline"] | null,
-    seed: body.seed,
+    // As vLLM and llama.cpp's server have it.
+    seed: body.seed === -1 ? undefined : body.seed,
     temperature: body.temperature,
     dynamicTemperature: body.dynatemp_range
       ? given({ range: body.dynatemp_range, exponent: body.dynatemp_exponent })

@@ -2,6 +2,7 @@ import { draftsTrees } from "../../decoding/drafter/registry.ts";
 import { Fields } from "../../decoding/pipeline/fields.ts";
 import { type Policy, VERIFIERS, type VerifierName } from "../../decoding/verify/registry.ts";
 import type { GenerateOptions, Model } from "../../engine/model.ts";
+import { sharesVocabulary } from "../../engine/model-drafter.ts";
 import { apiError, show } from "../errors.ts";
 import type { SpeculationBody } from "../schemas/speculation.ts";
 import { given } from "./given.ts";
@@ -36,16 +37,21 @@ const READ: { readonly [Name in VerifierName]?: Read<Name> } = {
 /**
  * Speculation fields in the engine's words.
  *
+ * @param draftModel Drafts where a request says `draft: "model"`.
  * @throws {HTTPException | RangeError | TypeError} If the verifier is unknown, an option of it wrong, or it cannot work with
  * what is drafted.
  */
-export function readSpeculation(model: Model, body: SpeculationBody): GenerateOptions {
+export function readSpeculation(
+  model: Model,
+  body: SpeculationBody,
+  draftModel: Model | undefined,
+): GenerateOptions {
   const { draft, prediction, speculation } = body;
   const predicted = prediction?.content.map(({ text }) => text).join("");
   const verifier = readVerifier(model, body.verifier);
-  if (verifier !== undefined) checkFit(verifier.verifier, draft);
+  if (verifier !== undefined) checkFit(verifier.verifier, draft, draftModel && { model, draftModel });
   return {
-    ...(draft && { draft }),
+    ...(draft && { draft: draft === "model" ? draftModel : draft }),
     ...(predicted && { prediction: predicted }),
     ...(verifier && { verifier }),
     ...(speculation && { speculation: given(speculation) }),
@@ -66,14 +72,23 @@ export function readVerifier(model: Pick<Model, "vocab">, value: unknown): Polic
   return { verifier, ...options } as Policy;
 }
 
-/** What is drafted here was chosen, not drawn from a law; in a chain, but for one drafter. */
-function checkFit(name: VerifierName, draft: SpeculationBody["draft"]): void {
+/**
+ * What rules draft was chosen, not drawn from a law; in a chain, but for one of them. A draft model does as the verifier needs
+ * it, if it has the same tokens.
+ */
+function checkFit(
+  name: VerifierName,
+  draft: SpeculationBody["draft"],
+  pair: { model: Model; draftModel: Model } | undefined,
+): void {
   const { laws, shape } = VERIFIERS[name];
-  const reason = !laws.includes("one-hot")
-    ? "needs a draft model's laws, which no drafter here has"
-    : shape === "chain" && draft && draftsTrees(draft)
-      ? `needs a chain, not the trees of "${draft}"`
-      : null;
+  const hasLaws = pair !== undefined && sharesVocabulary(pair.model, pair.draftModel);
+  const reason =
+    !laws.includes("one-hot") && !hasLaws
+      ? `needs laws of the drafted tokens, which only a draft model with the same tokens has (draft "model")`
+      : shape === "chain" && draft && draft !== "model" && draftsTrees(draft)
+        ? `needs a chain, not the trees of "${draft}"`
+        : null;
   if (reason === null) return;
   throw apiError(400, `"verifier" must suit the draft: "${name}" ${reason}`, {
     param: "verifier",

@@ -3,13 +3,13 @@ import type { FinishReason, Model } from "../../engine/model.ts";
 import type { TokenEntry } from "../choice-text.ts";
 import { type Conversation, readConversation } from "../conversation.ts";
 import { apiError } from "../errors.ts";
-import { expectLooseTools, readForcedCall } from "../forced-call.ts";
+import { readCallRule } from "../forced-call.ts";
 import { chatLogprobs } from "../logprobs.ts";
 import { readJobs, readOptions } from "../options.ts";
 import { readMessages, toolsError } from "../prompt.ts";
 import { type AnswerFormat, keepAlive, respond } from "../respond.ts";
 import { type ChatBody, checkChat } from "../schemas.ts";
-import { findModel, readJson, type Service, type ServiceEnv } from "../service.ts";
+import { findDraftModel, findModel, readJson, type Service, type ServiceEnv } from "../service.ts";
 import { asksForToolCalls, type Spoken, ToolCallReader } from "../tool-calls.ts";
 
 /** `POST /v1/chat/completions`: a conversation in, the assistant's next message out. */
@@ -18,12 +18,13 @@ export function chatRoutes(service: Service) {
     const body = checkChat(await readJson(c));
     const { name, model } = await findModel(service, body.model, keepAlive(c));
     const logProbabilities = readLogprobs(body);
-    const call = readForcedCall(body);
-    const request = readOptions(model, body, { logProbabilities, call });
+    const call = readCallRule(body);
+    const draftModel = await findDraftModel(service, name, body.draft, keepAlive(c));
+    const request = readOptions(model, body, { logProbabilities, call, draftModel });
     const conversation = readConversation(body);
     const prompt = readMessages(model, conversation);
     const hasTools = conversation.tools.length > 0;
-    if (hasTools) expectKnownCalls(model, conversation, body, call !== undefined);
+    if (hasTools) expectKnownCalls(model, conversation);
     const describe =
       logProbabilities === undefined
         ? () => null
@@ -49,25 +50,10 @@ function readLogprobs({ logprobs, top_logprobs }: ChatBody): number | undefined 
   });
 }
 
-/** @throws {HTTPException} 400, if calls would not be found in the answer, or more of them than are wanted. */
-function expectKnownCalls(model: Model, conversation: Conversation, body: ChatBody, isForced: boolean): void {
-  const { messages, tools } = conversation;
-  if (!asksForToolCalls(model.chatText(messages, conversation))) {
-    throw toolsError(tools, "the model's chat template has calls in a form that is not known");
-  }
-  // A call that must be made is one, and as its schema says.
-  if (isForced) return;
-  expectLooseTools(body);
-  if (body.parallel_tool_calls !== false) return;
-  const param = "parallel_tool_calls";
-  throw apiError(
-    400,
-    `"${param}" must be true beside "tools", as nothing keeps a model to one call, got false`,
-    {
-      param,
-      code: "unsupported_parameter",
-    },
-  );
+/** @throws {HTTPException} 400, if calls would not be found in the answer. */
+function expectKnownCalls(model: Model, conversation: Conversation): void {
+  if (asksForToolCalls(model.chatText(conversation.messages, conversation))) return;
+  throw toolsError(conversation.tools, "the model's chat template has calls in a form that is not known");
 }
 
 /** Where nothing can be called, all is text. */

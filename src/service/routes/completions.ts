@@ -5,7 +5,7 @@ import { type Job, readJobs, readOptions } from "../options.ts";
 import { type Prompt, readPrompts } from "../prompt.ts";
 import { type AnswerFormat, keepAlive, respond } from "../respond.ts";
 import { checkCompletion, MAX_CHOICES } from "../schemas.ts";
-import { findModel, readJson, type Service, type ServiceEnv } from "../service.ts";
+import { findDraftModel, findModel, readJson, type Service, type ServiceEnv } from "../service.ts";
 
 /** `POST /v1/completions`: text or token ids in, their continuation out. */
 export function completionRoutes(service: Service) {
@@ -13,7 +13,8 @@ export function completionRoutes(service: Service) {
     const body = checkCompletion(await readJson(c));
     const { name, model } = await findModel(service, body.model, keepAlive(c));
     const logProbabilities = body.logprobs ?? undefined;
-    const request = readOptions(model, body, { defaultMaxTokens: 16, logProbabilities });
+    const draftModel = await findDraftModel(service, name, body.draft, keepAlive(c));
+    const request = readOptions(model, body, { defaultMaxTokens: 16, logProbabilities, draftModel });
     const describe =
       logProbabilities === undefined
         ? () => null

@@ -22,7 +22,7 @@ import { inTurn } from "../turn.ts";
  */
 export function fuseRoutes(service: Service) {
   return new Hono<ServiceEnv>().post("/fuse", async (c) => {
-    const body = checkFuse(await readRowsBody(c));
+    const body = checkFuse(await readRowsBody(c, service));
     const { answer, ...rows } = await inTurn(c, service, () => answerTo(body, service.rowBackend));
     return service.rowBackend.use((backend) => {
       const kernels = backend.wireKernels();

@@ -1,8 +1,10 @@
 import { type Context, Hono } from "hono";
 import { nextTask } from "../../decoding/next-task.ts";
+import { Lease } from "../../engine/lease.ts";
 import type { Model } from "../../engine/model.ts";
 import { openPrompt } from "../../engine/model-prompts.ts";
 import { MAX_LOGITS } from "../../engine/remote/edgewise.ts";
+import type { SessionOptions } from "../../engine/source.ts";
 import { MAX_BRANCHING } from "../../engine/tree.ts";
 import { MemoryError } from "../../errors.ts";
 import { type EncodedRow, encodeRows, ROWS_MEDIA_TYPE } from "../../format/wire/index.ts";
@@ -37,7 +39,10 @@ export function rowRoutes(service: Service) {
     const answer = await inTurn(c, service, async () => {
       const caller = c.get("caller");
       if (caller !== undefined) service.rates.spend(caller, request.tokens.length);
-      return await computeRows(model, request, c.get("signal"));
+      return await computeRows(model, request, {
+        signal: c.get("signal"),
+        lease: new Lease(service.slots.leaseMs),
+      });
     });
     const facts = {
       object: "rows",
@@ -92,12 +97,12 @@ function readParents(value: unknown, most: number): readonly number[] {
 async function computeRows(
   model: Model,
   { tokens, rows: count, parents }: RowsRequest,
-  signal: AbortSignal | undefined,
+  options: Pick<SessionOptions, "signal" | "lease">,
 ): Promise<{ rows: Float32Array[]; cachedTokens: number }> {
   const isTree = parents.length > 0;
   const before = tokens.length - (isTree ? parents.length : count);
   // One more than what must be there, as a session never holds all of its prompt.
-  const text = await openPrompt(model, tokens.slice(0, before + 1), tokens.length, signal);
+  const text = await openPrompt(model, tokens.slice(0, before + 1), tokens.length, options);
   let held: readonly number[] | undefined;
   try {
     const { session, cachedTokens } = text;

@@ -1,13 +1,13 @@
 import { Hono } from "hono";
 import type { Backend } from "../../backend/backend.ts";
-import { denseProbabilities, type PipelineState } from "../../decoding/pipeline.ts";
+import { denseProbabilities } from "../../decoding/pipeline.ts";
 import { clientError } from "../engine-errors.ts";
 import { readRowSampling } from "../options/row-sampling.ts";
 import { pathError } from "../path-errors.ts";
 import { withKernels } from "../row-backend.ts";
 import { type AnswerRows, answerWithRows, readRowsBody } from "../row-messages.ts";
-import { readBitmask, readPlace } from "../row-place.ts";
-import { denseRow, readRow, wrong } from "../rows.ts";
+import { readBitmask, readPlace, readState } from "../row-place.ts";
+import { denseRow, readRow } from "../rows.ts";
 import { checkSample, type SampleBody } from "../schemas/sample.ts";
 import type { Service, ServiceEnv } from "../service.ts";
 import { inTurn } from "../turn.ts";
@@ -15,7 +15,7 @@ import { inTurn } from "../turn.ts";
 /** `POST /v1/sample`: a row and a pipeline in, a token out. Needs no model here and keeps nothing. */
 export function sampleRoutes(service: Service) {
   return new Hono<ServiceEnv>().post("/sample", async (c) => {
-    const body = checkSample(await readRowsBody(c));
+    const body = checkSample(await readRowsBody(c, service));
     return inTurn(c, service, async () =>
       service.rowBackend.use((backend) => {
         const { answer, ...rows } = sample(body, backend);
@@ -33,7 +33,7 @@ function sample(body: SampleBody, backend: Backend): AnswerRows & { readonly ans
   const context = {
     ...place,
     bitmask: readBitmask(body.bitmask),
-    state: readMemory(body.state, pipeline.start()),
+    state: readState(body.state, pipeline.start()),
   };
   const top = Math.min(body.top_logprobs ?? 0, row.length);
   const withLaw = body.return?.includes("probs");
@@ -58,13 +58,4 @@ function sample(body: SampleBody, backend: Backend): AnswerRows & { readonly ans
   } catch (error) {
     throw pathError((path) => (path === "bitmask" ? path : undefined), clientError(error));
   }
-}
-
-/** What the pipeline left behind at the token before. */
-function readMemory(value: unknown, start: PipelineState): PipelineState {
-  if (value === undefined || value === null) return start;
-  const { length } = start.memory;
-  if (Array.isArray(value) && value.length === length && value.every(Number.isFinite))
-    return { memory: value };
-  throw wrong("state", `must have ${length} numbers, as the answer before gave`);
 }

@@ -17,7 +17,7 @@ const MAX_POSITIONS = 256;
 /** `POST /v1/score`: one or two rows in, numbers about them out, by name. Needs no model here. */
 export function scoreRoutes(service: Service) {
   return new Hono<ServiceEnv>().post("/score", async (c) => {
-    const body = checkScore(await readRowsBody(c));
+    const body = checkScore(await readRowsBody(c, service));
     return c.json(await inTurn(c, service, () => answer(body)));
   });
 }

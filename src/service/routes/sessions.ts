@@ -1,8 +1,9 @@
 import { type Context, Hono } from "hono";
+import type { Constraint } from "../../decoding/constraint.ts";
 import type { Model } from "../../engine/model.ts";
 import { openPipeline, seedOf } from "../../engine/options.ts";
 import { checkedByEngine } from "../engine-errors.ts";
-import { apiError } from "../errors.ts";
+import { type FormatFields, formatFieldsOf, openFormat } from "../options/format-fields.ts";
 import { readSampling } from "../options/sampling.ts";
 import { readPrompts } from "../prompt.ts";
 import { keepAlive } from "../respond.ts";
@@ -11,13 +12,16 @@ import { MAX_ROWS, MAX_VOCAB, readIds, wrong } from "../rows.ts";
 import { checkAppend, checkSession, checkTruncate, type SessionBody } from "../schemas/sessions.ts";
 import { findModel, readJson, type Service, type ServiceEnv } from "../service.ts";
 import { forwardToSession, placeOfSessions } from "../sessions/host.ts";
-import { newSessionId, type SessionRecord } from "../sessions/record.ts";
+import { cutText, newSessionId, type SessionRecord, stateOf } from "../sessions/record.ts";
 import { sessionsHere, spend, withSession } from "../sessions/requests.ts";
 import { rewind } from "../sessions/rounds.ts";
 import type { Sessions } from "../sessions.ts";
 
 /** Tokens of output that a session has room for, unless it is told. */
 const DEFAULT_OUTPUT = 1024;
+
+/** Characters of what says what a session's output must be: it is kept with the session. */
+const MAX_FORMAT = 1 << 16;
 
 /**
  * `/v1/sessions`: a text that is kept where its keys and values are, so that a request about it brings nothing but what is new.
@@ -56,12 +60,9 @@ export function sessionRoutes(service: Service) {
         const { length } = checkTruncate(await readJson(c));
         const most = record.tokens.length;
         if (length > most) throw wrong("length", `must be an integer from 1 to ${most}, got ${length}`);
-        record.tokens.length = length;
-        if (length < record.promptLength) {
-          record.promptLength = length;
-          // Rows of a plan may depend on where the output begins.
-          service.sessionCaches.drop(record.id);
-        }
+        // Rows of a plan may depend on where the output begins.
+        if (length < record.promptLength) service.sessionCaches.drop(record.id);
+        cutText(record, length);
         return c.json(describe(record, sessions, false));
       }),
     );
@@ -80,9 +81,16 @@ function append(c: Context<ServiceEnv>, service: Service, id: string): Promise<R
       const limit = Math.min(most, Math.floor((MAX_ROWS * MAX_VOCAB) / model.vocab));
       throw wrong("rows", `must be at most ${limit} here, got ${count}`);
     }
+    if (record.format !== null && tokens.length > 0) {
+      const before = record.tokens.slice(record.promptLength, body.position ?? undefined);
+      expectAllowed(openFormat(model, record.format), [...before, ...tokens]);
+    }
     rewind(record, body.position);
     const all = [...record.tokens, ...tokens];
     const rows = await cached(async (cache) => {
+      // A token that was not drawn is not learned from.
+      const { memory } = stateOf(record, cache.pipeline);
+      if (memory.length > 0) for (const _ of tokens) record.memory.push(memory);
       // The last token waits for the draft behind it, unless its row is wanted now.
       const read = await cache.read(count > 0 ? all : all.slice(0, -1), count, progress);
       return Array.from({ length: count }, (_, i) => read!.row(i).slice());
@@ -119,12 +127,9 @@ function readRecord(
   }
   const { seed, ...sampling } = checkedByEngine(() => readSampling(model, body));
   const pipeline = checkedByEngine(() => openPipeline(sampling, model.tokenizer.endTokens));
-  if (pipeline.start().memory.length > 0) {
-    throw apiError(400, '"mirostat" must be left out, as a session can go back and mirostat cannot', {
-      param: "mirostat",
-      code: "unsupported_parameter",
-    });
-  }
+  const output = tokens.slice(promptLength);
+  const format = readFormat(model, body, output);
+  const { memory } = pipeline.start();
   return {
     fingerprint: model.fingerprint,
     tokens,
@@ -133,8 +138,36 @@ function readRecord(
     seed: seedOf({ seed }),
     sampling,
     ignoreEos: body.ignore_eos ?? false,
+    format,
+    memory: memory.length > 0 ? output.map(() => memory) : [],
     drafter: null,
   };
+}
+
+function readFormat(model: Model, body: SessionBody, output: readonly number[]): FormatFields | null {
+  const format = formatFieldsOf(body);
+  if (format === undefined) return null;
+  const length = JSON.stringify(format).length;
+  if (length > MAX_FORMAT) {
+    throw wrong(Object.keys(format)[0], `must have at most ${MAX_FORMAT} characters as JSON, got ${length}`);
+  }
+  const open = openFormat(model, format, body);
+  // What asks for nothing, as "text" does.
+  if (open === undefined) return null;
+  expectAllowed(open, output);
+  return format;
+}
+
+/** What a client says the output is must be what the session's format allows. */
+function expectAllowed(open: (() => Constraint) | undefined, output: readonly number[]): void {
+  const constraint = open?.();
+  for (const token of output) {
+    try {
+      constraint?.accept(token);
+    } catch {
+      throw wrong("tokens", `must be what the session's format allows, token ${token} is not`);
+    }
+  }
 }
 
 function readPrompt(model: Model, prompt: unknown): number[] {

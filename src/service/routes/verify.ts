@@ -7,7 +7,7 @@ import { DRAFT_MEDIA_TYPE, isDraftMessage, readDraftMessage, writeDraftAnswer } 
 import { clientError } from "../engine-errors.ts";
 import { readRowSampling } from "../options/row-sampling.ts";
 import { type AnswerRows, answerWithRows, readRowsBody } from "../row-messages.ts";
-import { readPlace } from "../row-place.ts";
+import { readPlace, readState } from "../row-place.ts";
 import { wrong } from "../rows.ts";
 import {
   checkVerifyRows,
@@ -33,7 +33,7 @@ export function verifyRoutes(service: Service) {
   return new Hono<ServiceEnv>()
     .post("/verify", async (c) => {
       keepBody(c);
-      const body = await readRowsBody(c);
+      const body = await readRowsBody(c, service);
       const session = (body as { session?: unknown } | null)?.session;
       if (session === undefined || session === null) return verifyRows(c, service, checkVerifyRows(body));
       const checked = checkVerifySession(body);
@@ -44,7 +44,7 @@ export function verifyRoutes(service: Service) {
     .post("/sessions/:id/verify", (c) =>
       withSession(c, service, c.req.param("id"), "/verify", async (open) => {
         if (isDraftMessage(c.req.header("content-type"))) return answerMessage(c, open);
-        return answer(c, service, open, checkVerifySession(await readRowsBody(c)));
+        return answer(c, service, open, checkVerifySession(await readRowsBody(c, service)));
       }),
     );
 }
@@ -78,7 +78,7 @@ function verifyWithRows(body: VerifyRowsBody, backend: Backend): AnswerRows & { 
     seed,
     offset: position - history.length,
   });
-  sampler.commit(history.slice(promptLength), pipeline.start());
+  sampler.commit(history.slice(promptLength), readState(body.state, pipeline.start()));
   const rows = { count: targets.length, vocab, row: (index: number) => targets[index] };
   try {
     const math = backend.rowMath();
@@ -88,8 +88,15 @@ function verifyWithRows(body: VerifyRowsBody, backend: Backend): AnswerRows & { 
     const path = outcome.accepted.map((node) => draft.tokens[node]);
     const wantsLaw = body.return?.includes("probs") || described.pending !== null;
     const law = wantsLaw ? sampler.law({ values: last }, path, sampler.state) : null;
+    const { memory } = outcome.emitted.at(-1)?.state ?? sampler.state;
     return {
-      answer: { object: "verification", ...described, position: position + described.tokens.length, seed },
+      answer: {
+        object: "verification",
+        ...described,
+        position: position + described.tokens.length,
+        seed,
+        ...(memory.length > 0 && { state: memory }),
+      },
       ...(body.return?.includes("logits") && { logits: last }),
       ...(law && { probs: denseProbabilities(law) }),
     };

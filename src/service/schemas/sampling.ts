@@ -16,7 +16,8 @@ export const samplingFields = {
   sampler_preset: oneOf(PRESET_NAMES),
   /** Ours: the steps themselves, as the library has them. */
   pipeline: z.unknown().optional(),
-  seed: integer(0, ANY),
+  /** -1: drawn by the server, as if it were absent. */
+  seed: integer(-1, ANY),
 
   temperature: number(0, 2),
   dynatemp_range: number(),

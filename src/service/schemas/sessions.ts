@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { check } from "../schemas.ts";
+import { formatFields } from "./format.ts";
 import { encoding } from "./sample.ts";
 import { samplingFields } from "./sampling.ts";
 import { ANY, boolean, expects, integer, oneOf } from "./values.ts";
@@ -7,6 +8,7 @@ import { ANY, boolean, expects, integer, oneOf } from "./values.ts";
 export const DRAFTER_KINDS = ["prediction", "corpus"] as const;
 
 const object = expects("an object");
+const name = expects("1 to 64 letters, digits, dots, dashes or underscores");
 
 export const sessionBody = z.strictObject(
   {
@@ -19,6 +21,7 @@ export const sessionBody = z.strictObject(
     /** Tokens to hold at most. */
     capacity: integer(1, ANY),
     ignore_eos: boolean(),
+    ...formatFields,
     ...samplingFields,
   },
   object,
@@ -43,6 +46,13 @@ export const truncateBody = z.strictObject(
 export const drafterBody = z.strictObject(
   {
     session: z.string(expects("the id of a session")).nullish(),
+    /** Without a session: what it is kept under, for sessions that name it. */
+    name: z
+      .string(name)
+      .regex(/^[\w.-]{1,64}$/, name)
+      .nullish(),
+    /** Of which a text is tokenized that is kept. */
+    model: z.string(expects("the name of a model")).nullish(),
     kind: oneOf(DRAFTER_KINDS),
     text: z.string(expects("a text")).nullish(),
     tokens: z.unknown().optional(),

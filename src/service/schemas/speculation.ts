@@ -4,7 +4,8 @@ import { DRAFTER_NAMES } from "../../decoding/drafter/registry.ts";
 import { boolean, expects, integer, oneOf, textParts } from "./values.ts";
 
 export const speculationFields = {
-  draft: oneOf(["none", "self", ...DRAFTER_NAMES]),
+  /** "model": the one that the server has for it. */
+  draft: oneOf(["none", "self", "model", ...DRAFTER_NAMES]),
   /** OpenAI's: most of the answer, as its sender expects it. */
   prediction: z
     .strictObject(

@@ -29,6 +29,8 @@ export const verifyRowsBody = z.strictObject(
   {
     ...draftFields,
     ...placeFields,
+    /** What the answer before gave. */
+    state: z.unknown().optional(),
     rows: z.strictObject(
       { target: z.unknown().optional(), draft: z.unknown().optional() },
       rows("target and perhaps draft"),

@@ -3,6 +3,7 @@
  * begins with what these have in common with the session's; so it may be lost, or be of another moment, and nothing changes.
  */
 
+import type { Constraint } from "../../decoding/constraint.ts";
 import type { Draft } from "../../decoding/draft.ts";
 import { chain, type LocalDrafter } from "../../decoding/drafter/drafter.ts";
 import { createDrafter } from "../../decoding/drafter/registry.ts";
@@ -10,14 +11,19 @@ import { SuffixDrafter } from "../../decoding/drafter/suffix.ts";
 import { nextTask } from "../../decoding/next-task.ts";
 import type { Pipeline } from "../../decoding/pipeline.ts";
 import { PIECE } from "../../decoding/read-tokens.ts";
+import { Lease } from "../../engine/lease.ts";
 import type { Model } from "../../engine/model.ts";
 import { openPipeline } from "../../engine/options.ts";
 import type { Rows, Session } from "../../engine/source.ts";
-import { expectInteger, MemoryError } from "../../errors.ts";
+import { expectInteger } from "../../errors.ts";
+import { openFormat } from "../options/format-fields.ts";
 import type { DrafterRecord, SessionRecord } from "./record.ts";
 
 /** A cache that nobody asked for in so long is given up, as soon as there is another request. */
 const IDLE_MS = 60_000;
+
+/** Without a sign of life for so long, whoever uses a cache is given up: a request may be cut off. */
+const PATIENCE_MS = 60_000;
 
 export interface Progress {
   readonly signal: AbortSignal;
@@ -28,18 +34,30 @@ export interface Progress {
 export class SessionCache {
   readonly model: Model;
   readonly pipeline: Pipeline;
+  /** Rests while nobody uses the cache: it gives way to what is decoded. */
+  readonly lease: Lease;
   readonly #session: Session;
   /** Tokens that `#session` was computed on. */
   #held: number[] = [];
-  /** When it was last asked for, in milliseconds. */
-  seen = Date.now();
   #drafter: SessionDrafter | undefined;
+  readonly #openConstraint: (() => Constraint) | undefined;
 
-  /** @throws {MemoryError} If there is no memory for the session's capacity. */
-  constructor(model: Model, { capacity, seed, promptLength, sampling }: SessionRecord) {
+  /**
+   * @param onTaken Called when it gave its memory to others; it is of no use any more.
+   * @throws {MemoryError} If there is no memory for the session's capacity.
+   */
+  constructor(model: Model, record: SessionRecord, onTaken: () => void) {
+    const { capacity, seed, promptLength, sampling, format } = record;
     this.model = model;
+    this.lease = new Lease(PATIENCE_MS, onTaken);
     this.pipeline = openPipeline(sampling, model.tokenizer.endTokens);
-    this.#session = model.open({ capacity, seed, promptLength });
+    this.#openConstraint = format ? openFormat(model, format) : undefined;
+    this.#session = model.open({ capacity, seed, promptLength, lease: this.lease });
+  }
+
+  /** What the output must be, at its beginning; another one at each call. */
+  get constraint(): Constraint | undefined {
+    return this.#openConstraint?.();
   }
 
   /** Computes on what is missing of `tokens`; returns the rows after the last `rows` of them. */
@@ -137,11 +155,13 @@ class SessionDrafter {
   }
 }
 
-/** Those of all sessions, as many as memory is meant for; the one that was not used for longest goes first. */
+/**
+ * Those of all sessions, as many as memory is meant for, and no longer than there is enough of it for what is decoded. The one
+ * that was not used for longest goes first.
+ */
 export class SessionCaches {
   readonly #most: number;
   readonly #caches = new Map<string, SessionCache>();
-  readonly #inUse = new Set<string>();
 
   constructor(most = 4) {
     this.#most = expectInteger("maxSessionCaches", most, 1, 2 ** 31 - 1);
@@ -151,21 +171,21 @@ export class SessionCaches {
   async use<T>(record: SessionRecord, model: Model, work: (cache: SessionCache) => Promise<T>): Promise<T> {
     const { id } = record;
     const cache = this.#open(record, model);
-    this.#inUse.add(id);
     try {
       return await work(cache);
     } catch (error) {
-      this.drop(id);
+      if (this.#caches.get(id) === cache) this.drop(id);
       throw error;
     } finally {
-      cache.seen = Date.now();
-      this.#inUse.delete(id);
+      cache.lease.rest();
     }
   }
 
   dropIdle(): void {
-    const oldest = Date.now() - IDLE_MS;
-    for (const [id, { seen }] of this.#caches) if (seen < oldest && !this.#inUse.has(id)) this.drop(id);
+    const oldest = performance.now() - IDLE_MS;
+    for (const [id, { lease }] of this.#caches) {
+      if (lease.seen < oldest && (lease.rests || lease.isOver)) this.drop(id);
+    }
   }
 
   drop(id: string): void {
@@ -174,29 +194,28 @@ export class SessionCaches {
   }
 
   #open(record: SessionRecord, model: Model): SessionCache {
-    const known = this.#caches.get(record.id);
-    if (known?.model === model) {
-      // The last in order is the latest.
-      this.#caches.delete(record.id);
-      this.#caches.set(record.id, known);
+    const { id } = record;
+    const known = this.#caches.get(id);
+    // The last in order is the latest.
+    this.#caches.delete(id);
+    // Whoever used it last may have been cut off in the middle.
+    if (known?.model === model && known.lease.rests) {
+      known.lease.renew();
+      this.#caches.set(id, known);
       return known;
     }
-    this.drop(record.id);
+    known?.close();
     while (this.#caches.size >= this.#most && this.#dropOldest());
-    for (;;) {
-      try {
-        const cache = new SessionCache(model, record);
-        this.#caches.set(record.id, cache);
-        return cache;
-      } catch (error) {
-        if (!(error instanceof MemoryError && this.#dropOldest())) throw error;
-      }
-    }
+    const cache = new SessionCache(model, record, () => {
+      if (this.#caches.get(id) === cache) this.#caches.delete(id);
+    });
+    this.#caches.set(id, cache);
+    return cache;
   }
 
   #dropOldest(): boolean {
-    const oldest = [...this.#caches.keys()].find((id) => !this.#inUse.has(id));
-    if (oldest !== undefined) this.drop(oldest);
+    const oldest = [...this.#caches].find(([, { lease }]) => lease.rests || lease.isOver);
+    if (oldest !== undefined) this.drop(oldest[0]);
     return oldest !== undefined;
   }
 }

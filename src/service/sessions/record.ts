@@ -2,8 +2,10 @@
  * What a session is: the text so far and what decides how it goes on. All else, its keys and values too, can be computed from
  * that again, bit for bit.
  */
+import type { Pipeline, PipelineState } from "../../decoding/pipeline.ts";
 import type { SamplingOptions } from "../../engine/model.ts";
 import { apiError } from "../errors.ts";
+import type { FormatFields } from "../options/format-fields.ts";
 import type { DRAFTER_KINDS } from "../schemas/sessions.ts";
 
 /** What is copied from, to draft where the session lives. */
@@ -27,13 +29,30 @@ export interface SessionRecord {
   readonly capacity: number;
   readonly sampling: SamplingOptions;
   readonly ignoreEos: boolean;
+  /** What the output must be, as completions are asked for it; null: anything. */
+  readonly format: FormatFields | null;
   /** In milliseconds since 1970. */
   readonly created: number;
   /** Prompt and output. */
   tokens: number[];
   /** How many of them are the prompt. */
   promptLength: number;
+  /** What the pipeline remembers after each token of the output; nothing, where it has no memory. */
+  memory: (readonly number[])[];
   drafter: DrafterRecord | null;
+}
+
+/** What the pipeline remembers at the end of the text. */
+export function stateOf({ memory }: Pick<SessionRecord, "memory">, pipeline: Pipeline): PipelineState {
+  const last = memory.at(-1);
+  return last === undefined ? pipeline.start() : { memory: last };
+}
+
+/** Forgets all tokens from `length` on; of a prompt that is cut, all of it is prompt. */
+export function cutText(record: SessionRecord, length: number): void {
+  record.tokens.length = length;
+  record.promptLength = Math.min(record.promptLength, length);
+  record.memory.length = Math.min(record.memory.length, length - record.promptLength);
 }
 
 /** Where a session is kept that must outlive this process. */

@@ -9,7 +9,7 @@ import { clientError } from "../engine-errors.ts";
 import { apiError } from "../errors.ts";
 import { describeOutcome, placeOf, type VerificationAnswer } from "../verification.ts";
 import type { Progress, SessionCache } from "./caches.ts";
-import type { SessionRecord } from "./record.ts";
+import { cutText, type SessionRecord, stateOf } from "./record.ts";
 
 /** Why a session's text does not go on. */
 export type SessionFinish = "stop" | "length";
@@ -63,7 +63,7 @@ export function rewind(record: SessionRecord, position: number | null | undefine
       },
     );
   }
-  record.tokens.length = position;
+  cutText(record, position);
 }
 
 /** Verifies, and appends what is emitted to the record. */
@@ -105,8 +105,9 @@ async function verifyRound(
   const { model, pipeline } = cache;
   const tokens = [...record.tokens];
   const endTokens = record.ignoreEos ? NONE : model.tokenizer.endTokens;
-  const sampler = new Sampler(tokens.slice(0, promptLength), { pipeline, seed });
-  sampler.commit(tokens.slice(promptLength), pipeline.start());
+  const { constraint } = cache;
+  const sampler = new Sampler(tokens.slice(0, promptLength), { pipeline, seed, constraint });
+  sampler.commit(tokens.slice(promptLength), stateOf(record, pipeline));
   const rows = await cache.readDraft(tokens, draft, progress);
   let outcome: Outcome;
   let told: Pick<SessionAnswer, "row" | "probs">;
@@ -124,6 +125,7 @@ async function verifyRound(
   cache.keep(tokens, draft, accepted);
   const described = describeOutcome(draft, { ...outcome, accepted, emitted }, policy);
   record.tokens.push(...described.tokens);
+  for (const { state } of emitted) if (state.memory.length > 0) record.memory.push(state.memory);
   return {
     ...described,
     // Of rows of which only the top is known, the law is another one.

@@ -129,6 +129,17 @@ describe("the log", () => {
     expect(lines.length).toBe(3);
   });
 
+  it("tells what was wrong where no route was", async () => {
+    const { app, lines } = fakeService();
+    await app.request("/nothing/of/ours");
+    await app.request("/v1/completions");
+    const error_type = "invalid_request_error";
+    expect(lines.filter(({ event }) => event === "request")).toMatchObject([
+      { status: 404, route: "none", error_type },
+      { status: 405, error_type, error_code: "method_not_allowed" },
+    ]);
+  });
+
   it("tells of a stream when it has ended, well or not", async () => {
     const { post, lines } = fakeService(fakeModel({ failure: new Error("trap"), failAt: 3 }));
     const of = (body: object) => post("/v1/completions", { prompt: "a", stream: true, ...body });
