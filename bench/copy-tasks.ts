@@ -3,6 +3,8 @@
  *
  * No model small enough for a benchmark writes them, so the model's rows are computed, at their full cost, and then made to
  * say the task's text. What is drafted and accepted is what a model that gives these answers would see.
+ *
+ * As in an engine, who decides how much is drafted is kept from one text to the next.
  */
 
 import { SpeculationController } from "../src/decoding/drafter/controller.ts";
@@ -13,6 +15,9 @@ import { createPipeline } from "../src/decoding/pipeline.ts";
 import type { Speculation } from "../src/decoding/speculation.ts";
 import type { Model } from "../src/engine/model.ts";
 import type { Rows, Session } from "../src/engine/source.ts";
+
+/** Longest draft. */
+const MOST = 63;
 
 export interface CopyTask {
   readonly name: string;
@@ -89,25 +94,65 @@ export interface CopyRound {
   readonly summary: SpeculationStats;
 }
 
+/** A task in tokens of some model. */
+interface Spelled {
+  readonly prompt: readonly number[];
+  readonly answer: readonly number[];
+}
+
 /** Decodes the answer without and with the suffix automaton, `rounds` times by turns. */
 export async function copySpeed(model: Model, task: CopyTask, rounds: number): Promise<CopyRound[]> {
-  const ids = new Map<string, number>();
-  const prompt = tokensOf(task.prompt, ids);
-  const answer = tokensOf(task.answer, ids);
+  const { prompt, answer } = spell(task);
   if (prompt.length + answer.length > model.contextLength) {
     throw new RangeError(
       `Task "${task.name}" has ${prompt.length + answer.length} tokens, the model ${model.contextLength}`,
     );
   }
+  const controller = new SpeculationController({ byMatchLength: true });
   const results: CopyRound[] = [];
   for (let round = -1; round < rounds; round++) {
-    const plain = await timed(model, prompt, answer, null);
+    const plain = await timed(model, prompt, answer);
     const stats = new SpeculationStats();
-    const drafted = await timed(model, prompt, answer, stats);
+    controller.restart();
+    const drafted = await timed(model, prompt, answer, {
+      drafter: new SuffixDrafter({ vocab: model.vocab }),
+      controller,
+      policy: { verifier: "match" },
+      now: () => performance.now(),
+      stats,
+    });
     // The first one warms up.
     if (round >= 0) results.push({ plain, drafted, tokens: answer.length, summary: stats });
   }
   return results;
+}
+
+/**
+ * The speed-up of the suffix automaton's drafts if the length of each were chosen in hindsight, as if nothing were ever
+ * rejected: no controller can do better.
+ *
+ * @param cost Of a call of n tokens.
+ */
+export function hindsight(task: CopyTask, vocab: number, cost: (n: number) => number): number {
+  const { prompt, answer } = spell(task);
+  const drafter = new SuffixDrafter({ vocab });
+  drafter.append(prompt);
+  const right: number[] = [];
+  for (const [i, token] of answer.entries()) {
+    const { tokens } = drafter.draft(MOST);
+    const wrong = tokens.findIndex((drafted, depth) => drafted !== answer[i + depth]);
+    right.push(wrong < 0 ? tokens.length : wrong);
+    drafter.append([token]);
+  }
+  /** [i]: the least that what follows the first i tokens costs. The first one comes with the prompt. */
+  const least = new Array<number>(answer.length + 1).fill(0);
+  for (let i = answer.length - 1; i > 0; i--) {
+    least[i] = Infinity;
+    for (let gamma = 0; gamma <= Math.min(right[i], answer.length - i - 1); gamma++) {
+      least[i] = Math.min(least[i], cost(gamma + 1) + least[i + gamma + 1]);
+    }
+  }
+  return ((answer.length - 1) * cost(1)) / least[1];
 }
 
 /** Decodes the answer; gives the time behind the prompt's. */
@@ -115,22 +160,12 @@ async function timed(
   model: Model,
   prompt: readonly number[],
   answer: readonly number[],
-  stats: SpeculationStats | null,
+  speculation?: Speculation,
 ): Promise<number> {
   const session = new ToldSession(model.open({ capacity: prompt.length + answer.length }), [
     ...prompt,
     ...answer,
   ]);
-  const speculation: Speculation | undefined =
-    stats === null
-      ? undefined
-      : {
-          drafter: new SuffixDrafter({ vocab: model.vocab }),
-          controller: new SpeculationController({ byMatchLength: true }),
-          policy: { verifier: "match" },
-          now: () => performance.now(),
-          stats,
-        };
   const steps = generate(session, prompt, {
     pipeline: createPipeline([{ step: "temperature", temperature: 0 }]),
     seed: 1,
@@ -194,6 +229,11 @@ class ToldSession {
   close(): void {
     this.#session.close();
   }
+}
+
+function spell(task: CopyTask): Spelled {
+  const ids = new Map<string, number>();
+  return { prompt: tokensOf(task.prompt, ids), answer: tokensOf(task.answer, ids) };
 }
 
 /** Ids of words and signs, in pieces of the size that tokenizers have; `ids` grows with what is new. */

@@ -4,7 +4,7 @@
  *   node --import ./bench/register.mjs bench/load-server.ts model.gguf
  *
  * Prints its URL. `POST /bare` with `{prompts, n}` decodes that many texts at once without the service, and answers with
- * when their tokens came.
+ * when their tokens came; `GET /cpu` tells the seconds of computing so far.
  */
 import { Hono } from "hono";
 import type { Model } from "../src/engine/model.ts";
@@ -24,6 +24,10 @@ const app = createApp({
   log: () => {},
 });
 const server = new Hono()
+  .get("/cpu", (c) => {
+    const { user, system } = process.cpuUsage();
+    return c.json((user + system) / 1e6);
+  })
   .post("/bare", async (c) => {
     const { prompts, n } = await c.req.json<{ prompts: number[][]; n: number }>();
     const started = performance.now();

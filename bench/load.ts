@@ -6,7 +6,8 @@
  * A server process with one model; this process is the clients, on the machine's other core. Prompts of 16 tokens, all
  * different, streamed, greedy. Per number of streams: the service, the bare engine in the same process, and llama.cpp
  * with one thread, all streams in one batch, without a service. Rounds are interleaved; medians over rounds, percentiles
- * over all tokens of a round.
+ * over all tokens of a round. What the service costs is told twice: in tokens per second, and in the server's own seconds
+ * of computing for a token, which other work on the machine disturbs less.
  */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
@@ -38,6 +39,8 @@ interface Round {
   readonly tokensPerSecond: number;
   readonly first: readonly [p50: number, p99: number];
   readonly gap: readonly [p50: number, p99: number];
+  /** Milliseconds of computing per token, of the server. */
+  readonly cpuMs: number;
 }
 
 for (const type of types) await compare(type);
@@ -50,7 +53,7 @@ async function compare(type: WeightType): Promise<void> {
   await using peer = await Peer.startIfInstalled("llama-cpp", args, missing);
   const server = await startServer(path);
   const table = [
-    ["", "streams", "requests/s", "tokens/s", "first p50", "p99 ms", "gap p50", "p99 ms", "of bare"],
+    ["", "streams", "requests/s", "tokens/s", "first p50", "p99 ms", "gap p50", "p99 ms", "of bare", "CPU"],
   ];
   for (const count of counts) {
     const prompts = Array.from({ length: count }, (_, i) =>
@@ -68,7 +71,7 @@ async function compare(type: WeightType): Promise<void> {
     const rounds = new Map<string, Round[]>(candidates.map(([name]) => [name, []]));
     for (const [, run] of candidates) check(await run(), count);
     for (let round = 0; round < ROUNDS; round++) {
-      for (const [name, run] of candidates) rounds.get(name)!.push(await time(run, count));
+      for (const [name, run] of candidates) rounds.get(name)!.push(await time(run, count, server.url));
     }
     const base = rounds.get("edgewise, bare")!;
     for (const [name, all] of rounds) {
@@ -84,6 +87,9 @@ async function compare(type: WeightType): Promise<void> {
         of((round) => round.gap[0], 2),
         of((round) => round.gap[1], 2),
         ratio.toFixed(3),
+        name.startsWith("edgewise")
+          ? median(all.map(({ cpuMs }, i) => cpuMs / base[i].cpuMs)).toFixed(3)
+          : "",
       ]);
     }
   }
@@ -143,10 +149,12 @@ function check(streams: readonly Stream[], count: number): void {
     throw new RangeError(`${count} streams must have begun, got ${streams.length}`);
 }
 
-async function time(run: () => Promise<readonly Stream[]>, count: number): Promise<Round> {
+async function time(run: () => Promise<readonly Stream[]>, count: number, server: URL): Promise<Round> {
+  const computed = await cpuSeconds(server);
   const started = performance.now();
   const streams = await run();
   const seconds = (performance.now() - started) / 1000;
+  const cpuMs = (1000 * ((await cpuSeconds(server)) - computed)) / (count * TOKENS);
   const gaps = streams.flatMap(({ gapsMs }) => gapsMs);
   const firsts = streams.map(({ firstMs }) => firstMs);
   return {
@@ -154,7 +162,12 @@ async function time(run: () => Promise<readonly Stream[]>, count: number): Promi
     tokensPerSecond: (count * TOKENS) / seconds,
     first: [quantile(firsts, 0.5), quantile(firsts, 0.99)],
     gap: [quantile(gaps, 0.5), quantile(gaps, 0.99)],
+    cpuMs,
   };
+}
+
+async function cpuSeconds(server: URL): Promise<number> {
+  return (await (await fetch(new URL("/cpu", server))).json()) as number;
 }
 
 function quantile(values: readonly number[], q: number): number {

@@ -40,18 +40,27 @@ interface Tasks {
   prefill: [Prompt, Speed];
   streams: [{ prompts: readonly (readonly number[])[]; n: number }, { streams: Stream[] }];
   logits: [{ tokens: readonly number[]; file: string }, { rows: number; vocab: number }];
+  head: [{ side: "edgewise" | "ort-web"; type: string; columns: number; calls: number }, Timed];
 }
 
-export type PeerName = "llama-cpp" | "wllama";
+export type PeerName = "llama-cpp" | "wllama" | "ort-web";
 
-const LABELS: Readonly<Record<PeerName, string>> = { "llama-cpp": "llama.cpp", wllama: "wllama" };
+const LABELS: Readonly<Record<PeerName, string>> = {
+  "llama-cpp": "llama.cpp",
+  wllama: "wllama",
+  "ort-web": "ONNX Runtime Web",
+};
+const PACKAGES: Readonly<Record<PeerName, string>> = {
+  "llama-cpp": "node-llama-cpp",
+  wllama: "@wllama/wllama",
+  "ort-web": "onnxruntime-web",
+};
 
 /** Null if the peer is there. */
 function howToInstall(name: PeerName): string | null {
-  const packageName = { "llama-cpp": "node-llama-cpp", wllama: "@wllama/wllama" }[name];
-  if (!existsSync(new URL(`./peers/node_modules/${packageName}`, import.meta.url)))
+  if (!existsSync(new URL(`./peers/node_modules/${PACKAGES[name]}`, import.meta.url)))
     return "not installed; npm run bench:peers";
-  if (name === "wllama" && !chromiumInstalled())
+  if (name !== "llama-cpp" && !chromiumInstalled())
     return "Chromium is not installed; npm install --prefix test/runtimes";
   return null;
 }
@@ -92,7 +101,7 @@ export class Peer implements AsyncDisposable {
 
   /**
    * @param name A script of `bench/peers`, without its ending.
-   * @param args Model file first; the head of the script lists the options.
+   * @param args Model file first, if it takes one; the head of the script lists the options.
    * @throws {Error} If the peer is not installed, or the script cannot load the model.
    */
   static async start(name: PeerName, args: readonly string[]): Promise<Peer> {
@@ -104,7 +113,7 @@ export class Peer implements AsyncDisposable {
     });
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     const first = await lines.next();
-    if (first.done) throw new Error(`Peer ${name} ended before it had loaded ${args[0]}`);
+    if (first.done) throw new Error(`Peer ${name} ended before it was ready`);
     return new Peer(child, lines, JSON.parse(first.value));
   }
 

@@ -29,6 +29,7 @@ const BENCHES = [
   "load",
   "start",
   "accuracy",
+  "webgpu",
 ];
 const REGISTER = new URL("./register.mjs", import.meta.url).href;
 
