@@ -18,7 +18,7 @@ import { likelihoodCases } from "./backend/case/likelihood.ts";
 import { matmulCases } from "./backend/case/matmul.ts";
 import { memoryCases } from "./backend/case/memory.ts";
 import { rowCases } from "./backend/case/row.ts";
-import { screenCases } from "./backend/case/screen.ts";
+import { productCases, screenCases } from "./backend/case/screen.ts";
 
 /** How far a backend may be from the formulas, beyond the rounding of the result to f32. */
 export interface Tolerance {
@@ -78,6 +78,7 @@ export function describeBackend(
     rowCases(create, options.tolerance);
     if (!absent.includes("law")) lawCases(create);
     if (!absent.includes("screen")) screenCases(create);
+    productCases(create);
     likelihoodCases(create);
   });
 }

@@ -7,6 +7,9 @@ import {
   type Backend,
   createReferenceBackend,
   createWasmBackend,
+  decodeRows,
+  type EncodingSpec,
+  encodeRows,
   fuseModels,
   fusePreset,
   type GenerateOptions,
@@ -15,12 +18,17 @@ import {
   type Model,
   type Rows,
   type Session,
+  trainCodebook,
 } from "../../src/index.ts";
 import { type Pair, randomPair } from "../engine/on-off.ts";
 import { createRandom } from "../support/random.ts";
 import { type SyntheticModelOptions, syntheticModelBytes } from "../support/synthetic-model.ts";
+import { vqModelBytes } from "../support/vq-model.ts";
 
-/** Models by name; sampled tokens and all rows of each, and of a gemma3, are hashed, with every build that `modules` has. */
+/**
+ * Models by name; sampled tokens and all rows of each, of a gemma3 and of a model whose head is a codebook are hashed, with
+ * every build that `modules` has.
+ */
 export interface BitsInput {
   modules: KernelModules;
   models: Readonly<Record<string, Uint8Array>>;
@@ -46,6 +54,9 @@ export interface ModelBits {
   /** Rows and texts of plans over the model on several prefixes; the texts also with drafts, which must be equal. */
   fused: string;
   fusedDrafted: string;
+  /** Rows in every encoding of the wire format, as bytes of messages, and what is read from these. */
+  encoded: string;
+  decoded: string;
 }
 
 /** By build, then by model. "reference" is the backend in plain TypeScript, which has other bits than the kernels. */
@@ -76,9 +87,12 @@ const SAMPLINGS: readonly GenerateOptions[] = [
 /** Windows, norms and a gate that the models given do not have; 101 rows are several windows. */
 const GEMMA: SyntheticModelOptions = { architecture: "gemma3", type: "F16", vocab: 420 };
 
+/** Draws by noise of its own, and makes few rows. */
+const VQ: SyntheticModelOptions = { type: "Q8_0", vocab: 420, seed: 2 };
+
 export async function computeBits({ modules, models }: BitsInput): Promise<Bits> {
   const { simd, relaxed } = modules;
-  const all = { ...models, gemma3: syntheticModelBytes(GEMMA) };
+  const all = { ...models, gemma3: syntheticModelBytes(GEMMA), vq: vqModelBytes(VQ) };
   const bits: Record<string, Record<string, ModelBits>> = {};
   bits.simd = await bitsOfModels(all, { modules, build: "simd" }, () => createWasmBackend(simd), KERNELS);
   if (relaxed !== undefined) {
@@ -135,7 +149,34 @@ async function bitsOfModel(model: Model, backend: Backend, extent: Extent): Prom
     tree: await hash(tree),
     treeByPaths: await hash(treeByPaths),
     ...(await fusedBits(model, extent)),
+    ...(await wireBits(rows.slice(0, WIRE_ROWS), backend)),
   };
+}
+
+const WIRE_ROWS = 5;
+
+async function wireBits(rows: readonly Float32Array[], backend: Backend) {
+  const kernels = backend.wireKernels();
+  const codebook = trainCodebook(rows, { stages: 2, count: 60, dim: 8, rounds: 3 });
+  const specs: readonly EncodingSpec[] = [
+    "f32",
+    "f16",
+    "int8",
+    "int4",
+    { encoding: "int4", clip: 5 },
+    { encoding: "vq", codebook },
+    "top-k",
+    { encoding: "top-k", count: 3, precision: "f32" },
+    { encoding: "lattice", resolution: 5000 },
+    { encoding: "ids", count: 9 },
+  ];
+  const messages = specs.map((spec) => encodeRows(rows, spec, { kernels }));
+  const decoded = messages.flatMap((bytes) => {
+    const { count, row } = decodeRows(bytes, { kernels });
+    return Array.from({ length: count }, (_, index) => row(index));
+  });
+  const all = new Uint8Array(await new Blob(messages as BlobPart[]).arrayBuffer());
+  return { encoded: await sha256(all), decoded: await hash(decoded) };
 }
 
 /** Weights that are constant, solved for, and of a cut; a mixture; each with the model on prefixes of its own. */

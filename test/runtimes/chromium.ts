@@ -1,6 +1,7 @@
 /**
  * Headless Chromium out of npm packages alone: the browser of `@sparticuz/chromium`, driven by `playwright-core`, with a
- * local server for the files of a test. Linux x64; `npm install --prefix test/runtimes` first.
+ * local server for the files of a test. Linux x64; `npm install --prefix test/runtimes` first. Vulkan is SwiftShader or, with
+ * EDGEWISE_GPU=1, the machine's own.
  */
 import { execFile } from "node:child_process";
 import { createReadStream, createWriteStream, existsSync } from "node:fs";
@@ -85,7 +86,9 @@ export async function launchChromium(options: ChromiumOptions = {}): Promise<Chr
     env: {
       ...process.env,
       LD_LIBRARY_PATH: [join(home, "lib"), home, process.env.LD_LIBRARY_PATH].filter(Boolean).join(":"),
-      VK_ICD_FILENAMES: join(home, "vk_swiftshader_icd.json"),
+      ...(process.env.EDGEWISE_GPU === undefined && {
+        VK_ICD_FILENAMES: join(home, "vk_swiftshader_icd.json"),
+      }),
     },
     args: ["--headless=shell", "--no-sandbox", ...(options.args ?? [])],
   });
