@@ -50,7 +50,9 @@ describe("a text of a form", () => {
     const path = await file("wrong.json", "{");
     await expect(run("--json-schema", path)).rejects.toThrow(`Cannot read "${path}": `);
     const no = await file("no.json", '{"not": {}}');
-    await expect(run("--json-schema", no)).rejects.toThrow(`"${no}.not" is not supported in a schema`);
+    await expect(run("--json-schema", no)).rejects.toThrow(`"${no}" must allow at least one text`);
+    const odd = await file("odd.json", '{"unevaluatedItems": false}');
+    await expect(run("--json-schema", odd)).rejects.toThrow(`"${odd}.unevaluatedItems" is not supported`);
     expect(() => parseCommand(["generate", "--regex", "a", "--json-schema", "x"])).toThrow(
       '"--json-schema" and "--regex" must not be given both',
     );

@@ -168,8 +168,11 @@ describe("a request that the runtime cuts off", () => {
   it("lets the next one in where only one may decode", async () => {
     const worker = await open({ MAX_RUNNING: 1, STALL_MS: 500 });
     await worker.post(request(0));
-    await worker.post({ ...request(1, false), n: 16, max_tokens: 200 }, { "x-cut-off-after": "30" });
-    expect(await worker.health()).toMatchObject({ running: 1 });
+    // On a busy machine it may be cut off before it runs.
+    for (let tries = 0; (await worker.health()).running === 0; tries++) {
+      expect(tries).toBeLessThan(20);
+      await worker.post({ ...request(1, false), n: 16, max_tokens: 200 }, { "x-cut-off-after": "30" });
+    }
     const texts = await Promise.all([2, 3].map(async (seed) => streamed(await worker.post(request(seed)))));
     expect(texts).toEqual([alone[2], alone[3]]);
     await worker.miniflare.dispose();
