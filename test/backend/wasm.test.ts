@@ -32,7 +32,7 @@ const tolerance: Tolerance = {
   logSumExp: 3e-7,
 };
 
-const WASM_MAX_BYTES = 72 * 1024;
+const WASM_MAX_BYTES = 64 * 1024;
 const BUILDS: readonly Build[] = ["simd", "relaxed"];
 
 /** Every name of the interface, which the compiler sees to. */
