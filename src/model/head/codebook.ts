@@ -190,6 +190,7 @@ export class Codebook {
       token,
       logProbability: (logit - most) / temperature - partition,
     });
+    if (top === 0) return { ...told(drawn.token, drawn.logit), top: [] };
     const best = this.#top(scores, top, apart);
     return {
       ...told(drawn.token, drawn.logit),
