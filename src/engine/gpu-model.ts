@@ -10,9 +10,9 @@ import type { ByteInput } from "../format/bytes.ts";
 import type { ChatMessage, ChatOptions } from "../model/chat-template.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { answer } from "./drawn-rows.ts";
-import { generateText, generateTexts, type TextEngine } from "./generate-text.ts";
+import { GeneratingModel } from "./generating-model.ts";
 import type { LoadOptions, ModelInput, OpenModel } from "./load-model.ts";
-import type { GenerateManyOptions, GenerateOptions, Model, SamplingOptions } from "./model.ts";
+import type { Model } from "./model.ts";
 import { backendOf, setBackend } from "./model-backend.ts";
 import { openPrompt, prefixCacheStats, setPromptOpener } from "./model-prompts.ts";
 import { setDevice } from "./placed-rows.ts";
@@ -62,7 +62,7 @@ function hostGpu(): GPU | undefined {
   return (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
 }
 
-export class GpuModel implements Model, ReplayHost {
+export class GpuModel extends GeneratingModel implements Model, ReplayHost {
   readonly name: string;
   readonly architecture: string;
   readonly tokenizer: Tokenizer;
@@ -74,10 +74,10 @@ export class GpuModel implements Model, ReplayHost {
   readonly #first: Model;
   #current: Model;
   #replacing: Promise<Model> | null = null;
-  readonly #engine: TextEngine;
 
   /** @param reload Loads the model for this process; null: the bytes cannot be had again. */
   constructor(model: Model, gpu: WebGpuBackend, reload: ((fallback: string) => Promise<Model>) | null) {
+    super();
     this.name = model.name;
     this.architecture = model.architecture;
     this.tokenizer = model.tokenizer;
@@ -88,9 +88,7 @@ export class GpuModel implements Model, ReplayHost {
     this.#reload = reload;
     this.#first = model;
     this.#current = model;
-    const backend = backendOf(model)!;
-    this.#engine = { model: this, rowMath: () => backend.rowMath() };
-    setBackend(this, backend);
+    setBackend(this, backendOf(model)!);
     setDevice(this, gpu);
     setPromptOpener(
       this,
@@ -170,21 +168,6 @@ export class GpuModel implements Model, ReplayHost {
     }
     for (const [i, session] of sessions.entries()) session.appended(calls[i].tokens);
     return rows;
-  }
-
-  generate(prompt: string | readonly number[], options?: GenerateOptions): ReturnType<Model["generate"]> {
-    return generateText(this.#engine, prompt, options);
-  }
-
-  generateMany(
-    prompt: string | readonly number[],
-    options?: GenerateManyOptions,
-  ): ReturnType<Model["generateMany"]> {
-    return generateTexts(this.#engine, prompt, options);
-  }
-
-  requestFingerprint(options?: SamplingOptions): string {
-    return this.#current.requestFingerprint(options);
   }
 
   chatPrompt(messages: readonly ChatMessage[], options?: ChatOptions): number[] {

@@ -6,20 +6,11 @@ import type { Llama } from "../model/llama.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { Batcher } from "./batch.ts";
 import { forwardAll } from "./forward-all.ts";
-import { generateText, generateTexts, type TextEngine } from "./generate-text.ts";
+import { GeneratingModel } from "./generating-model.ts";
 import { takeOver, takeResting } from "./lease.ts";
-import type {
-  GenerateManyOptions,
-  GenerateOptions,
-  GenerateResult,
-  IndexedPiece,
-  Model,
-  Piece,
-  SamplingOptions,
-} from "./model.ts";
+import type { Model } from "./model.ts";
 import { setBackend } from "./model-backend.ts";
 import { setPromptOpener } from "./model-prompts.ts";
-import { openPipeline, requestFingerprint } from "./options.ts";
 import { PrefixCache } from "./prefix-cache.ts";
 import { Prompts } from "./prompts.ts";
 import type { Call, Rows, Session, SessionOptions } from "./source.ts";
@@ -38,7 +29,7 @@ export interface ModelFacts {
   readonly fallback?: string;
 }
 
-export class LocalModel implements Model {
+export class LocalModel extends GeneratingModel implements Model {
   readonly name: string;
   readonly architecture: string;
   readonly tokenizer: Tokenizer;
@@ -54,9 +45,9 @@ export class LocalModel implements Model {
   readonly #prefixes: PrefixCache;
   readonly #model: Llama;
   readonly #metadata: Metadata;
-  readonly #engine: TextEngine;
 
   constructor(backend: Backend, model: Llama, metadata: Metadata, tokenizer: Tokenizer, facts: ModelFacts) {
+    super();
     this.name = facts.name;
     this.architecture = model.config.architecture;
     this.tokenizer = tokenizer;
@@ -82,7 +73,6 @@ export class LocalModel implements Model {
     );
     const { rowsBackend = backend } = facts;
     const prompts = new Prompts(this.#prefixes, new Batcher(this));
-    this.#engine = { model: this, rowMath: () => rowsBackend.rowMath() };
     setBackend(this, rowsBackend);
     setPromptOpener(
       this,
@@ -98,24 +88,6 @@ export class LocalModel implements Model {
 
   async forwardAll(calls: readonly Call[]): Promise<Rows[]> {
     return await forwardAll(this.#model, calls);
-  }
-
-  generate(
-    prompt: string | readonly number[],
-    options?: GenerateOptions,
-  ): AsyncGenerator<Piece, GenerateResult, void> {
-    return generateText(this.#engine, prompt, options);
-  }
-
-  generateMany(
-    prompt: string | readonly number[],
-    options?: GenerateManyOptions,
-  ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
-    return generateTexts(this.#engine, prompt, options);
-  }
-
-  requestFingerprint(options: SamplingOptions = {}): string {
-    return requestFingerprint(this.fingerprint, openPipeline(options, this.tokenizer.endTokens));
   }
 
   chatPrompt(messages: readonly ChatMessage[], options?: ChatOptions): number[] {

@@ -12,19 +12,10 @@ import { Fingerprint } from "../../format/fingerprint.ts";
 import type { ChatMessage, ChatOptions } from "../../model/chat-template.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
 import { type FusedSource, type FuseOptions, fuse } from "../fuse.ts";
-import { generateText, generateTexts, type TextEngine } from "../generate-text.ts";
-import type {
-  GenerateManyOptions,
-  GenerateOptions,
-  GenerateResult,
-  IndexedPiece,
-  Model,
-  Piece,
-  SamplingOptions,
-} from "../model.ts";
+import { GeneratingModel } from "../generating-model.ts";
+import type { Model } from "../model.ts";
 import { backendOf, setBackend } from "../model-backend.ts";
 import { spellAlike } from "../model-drafter.ts";
-import { openPipeline, requestFingerprint } from "../options.ts";
 import type { Call, Rows, Session, SessionOptions } from "../source.ts";
 import type { GivenSource } from "./inputs.ts";
 import { type GivenModel, type Member, readMember, textOf } from "./text.ts";
@@ -92,7 +83,7 @@ export function fuseModels(
   return new FusedModel(source, { tokenizer, base: model }, members, { plan, ...options });
 }
 
-class FusedModel implements Model {
+class FusedModel extends GeneratingModel implements Model {
   readonly name: string;
   readonly architecture = "fusion";
   readonly tokenizer: Tokenizer;
@@ -107,7 +98,6 @@ class FusedModel implements Model {
   readonly loadMs: number;
   readonly #source: FusedSource;
   readonly #base: Model;
-  readonly #engine: TextEngine;
 
   constructor(
     source: FusedSource,
@@ -115,6 +105,7 @@ class FusedModel implements Model {
     members: readonly Member[],
     options: FuseModelsOptions & { readonly plan: Plan },
   ) {
+    super();
     const models = [...new Set(members.flatMap((member) => ("model" in member ? [member.model] : [])))];
     this.name = options.name ?? [...new Set(models.map(({ name }) => name))].join("+");
     this.tokenizer = tokenizer;
@@ -129,9 +120,7 @@ class FusedModel implements Model {
     this.#source = source;
     this.#base = base;
     // Where the rows are.
-    const backend = backendOf(source)!;
-    setBackend(this, backend);
-    this.#engine = { model: this, rowMath: () => backend.rowMath() };
+    setBackend(this, backendOf(source)!);
   }
 
   open(options?: SessionOptions): Session {
@@ -140,24 +129,6 @@ class FusedModel implements Model {
 
   async forwardAll(calls: readonly Call[]): Promise<Rows[]> {
     return await this.#source.forwardAll(calls);
-  }
-
-  generate(
-    prompt: string | readonly number[],
-    options?: GenerateOptions,
-  ): AsyncGenerator<Piece, GenerateResult, void> {
-    return generateText(this.#engine, prompt, options);
-  }
-
-  generateMany(
-    prompt: string | readonly number[],
-    options?: GenerateManyOptions,
-  ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
-    return generateTexts(this.#engine, prompt, options);
-  }
-
-  requestFingerprint(options: SamplingOptions = {}): string {
-    return requestFingerprint(this.fingerprint, openPipeline(options, this.tokenizer.endTokens));
   }
 
   chatPrompt(messages: readonly ChatMessage[], options?: ChatOptions): number[] {

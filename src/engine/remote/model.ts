@@ -2,21 +2,11 @@
  * connectModel: a model that a server runs, as one of this process: generate, draft for it with a small local model, fuse it
  * with private ones. What the server has not, a tokenizer and a chat template, a local model lends.
  */
-import { createReferenceBackend } from "../../backend/reference/index.ts";
 import { Fingerprint } from "../../format/fingerprint.ts";
 import type { ChatMessage, ChatOptions } from "../../model/chat-template.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
-import { generateText, generateTexts, type TextEngine } from "../generate-text.ts";
-import type {
-  GenerateManyOptions,
-  GenerateOptions,
-  GenerateResult,
-  IndexedPiece,
-  Model,
-  Piece,
-  SamplingOptions,
-} from "../model.ts";
-import { openPipeline, requestFingerprint } from "../options.ts";
+import { GeneratingModel } from "../generating-model.ts";
+import type { Model } from "../model.ts";
 import type { Session, SessionOptions } from "../source.ts";
 import { type ConnectedServer, type ConnectOptions, connectServer } from "./connect.ts";
 import { RemoteSource } from "./source.ts";
@@ -61,7 +51,7 @@ export async function connectModel(url: string | URL, options: RemoteModelOption
   return new RemoteModel(connected, like, { name: name ?? connected.server.model, loadMs });
 }
 
-export class RemoteModel implements Model {
+export class RemoteModel extends GeneratingModel implements Model {
   readonly name: string;
   readonly architecture = "remote";
   readonly tokenizer: Tokenizer;
@@ -85,6 +75,7 @@ export class RemoteModel implements Model {
     like: Lender,
     facts: { readonly name: string; readonly loadMs: number },
   ) {
+    super();
     const { contextLength = 1 } = server;
     const { unspeakable } = speech;
     this.#source = new RemoteSource(server, { vocab: like.vocab, contextLength, unspeakable });
@@ -107,24 +98,6 @@ export class RemoteModel implements Model {
     return this.#source.open(options);
   }
 
-  generate(
-    prompt: string | readonly number[],
-    options?: GenerateOptions,
-  ): AsyncGenerator<Piece, GenerateResult, void> {
-    return generateText(this.#engine(), prompt, options);
-  }
-
-  generateMany(
-    prompt: string | readonly number[],
-    options?: GenerateManyOptions,
-  ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
-    return generateTexts(this.#engine(), prompt, options);
-  }
-
-  requestFingerprint(options: SamplingOptions = {}): string {
-    return requestFingerprint(this.fingerprint, openPipeline(options, this.tokenizer.endTokens));
-  }
-
   chatPrompt(messages: readonly ChatMessage[], options?: ChatOptions): number[] {
     return this.#like.chatPrompt(messages, options);
   }
@@ -136,9 +109,5 @@ export class RemoteModel implements Model {
   /** No session can be opened afterwards. The model that lent the tokenizer belongs to who loaded it. */
   close(): void {
     this.#isClosed = true;
-  }
-
-  #engine(): TextEngine {
-    return { model: this, rowMath: () => createReferenceBackend().rowMath() };
   }
 }

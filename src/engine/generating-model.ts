@@ -1,5 +1,4 @@
-/** generate and generateMany, as all models of this process have them: what they differ in is where rows come from. */
-import type { RowMath } from "../backend/row-math.ts";
+/** generate and generateMany, as all models have them: what they differ in is where rows come from. */
 import { keepsText } from "../decoding/outcome.ts";
 import { Batcher } from "./batch.ts";
 import { decodeMany, textCounts } from "./many.ts";
@@ -10,32 +9,50 @@ import type {
   IndexedPiece,
   Model,
   Piece,
+  SamplingOptions,
 } from "./model.ts";
+import { backendOf } from "./model-backend.ts";
 import { promptOpener } from "./model-prompts.ts";
+import { openPipeline, requestFingerprint } from "./options.ts";
 import type { OpenText } from "./prompts.ts";
 import { capacityOf, readRequest, type TextRequest } from "./request.ts";
 import { openSpeculation } from "./speculation.ts";
 import { decodeText } from "./text.ts";
 
-/** A model, and what decoding needs of it beside what everybody sees. */
-export interface TextEngine {
-  readonly model: Model;
-  /** What verifiers that compare laws work with. */
-  rowMath(): RowMath;
+/** What models do with their rows. Who extends it is a `Model`. */
+export abstract class GeneratingModel {
+  generate(
+    this: Model,
+    prompt: string | readonly number[],
+    options?: GenerateOptions,
+  ): AsyncGenerator<Piece, GenerateResult, void> {
+    return generateText(this, prompt, options);
+  }
+
+  generateMany(
+    this: Model,
+    prompt: string | readonly number[],
+    options?: GenerateManyOptions,
+  ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
+    return generateTexts(this, prompt, options);
+  }
+
+  requestFingerprint(this: Model, options: SamplingOptions = {}): string {
+    return requestFingerprint(this.fingerprint, openPipeline(options, this.tokenizer.endTokens));
+  }
 }
 
-/** `Model.generate`. */
-export async function* generateText(
-  engine: TextEngine,
+async function* generateText(
+  model: Model,
   prompt: string | readonly number[],
   options: GenerateOptions = {},
 ): AsyncGenerator<Piece, GenerateResult, void> {
   const started = performance.now();
-  const request = readRequest(engine.model, prompt, options);
-  const text = await openText(engine.model, request);
+  const request = readRequest(model, prompt, options);
+  const text = await openText(model, request);
   let held: readonly number[] | undefined;
   try {
-    const result = yield* decode(engine, request, text, started);
+    const result = yield* decode(model, request, text, started);
     held = [...request.promptTokens, ...result.tokens];
     return result;
   } finally {
@@ -43,20 +60,19 @@ export async function* generateText(
   }
 }
 
-/** `Model.generateMany`. */
-export async function* generateTexts(
-  engine: TextEngine,
+async function* generateTexts(
+  model: Model,
   prompt: string | readonly number[],
   options: GenerateManyOptions = {},
 ): AsyncGenerator<IndexedPiece, readonly GenerateResult[], void> {
   const started = performance.now();
-  const request = readRequest(engine.model, prompt, options);
+  const request = readRequest(model, prompt, options);
   const counts = textCounts(options);
-  const text = await openText(engine.model, request, true);
+  const text = await openText(model, request, true);
   const { session, cachedTokens } = text;
   try {
     return yield* decodeMany(request, counts, session, (one, own) =>
-      decode(engine, one, { session: own, cachedTokens }, started),
+      decode(model, one, { session: own, cachedTokens }, started),
     );
   } finally {
     text.close();
@@ -76,7 +92,7 @@ async function openText(model: Model, request: TextRequest, forked = false): Pro
 }
 
 async function* decode(
-  { model, rowMath }: TextEngine,
+  model: Model,
   request: TextRequest,
   { session, cachedTokens }: Pick<OpenText, "session" | "cachedTokens">,
   started: number,
@@ -84,7 +100,7 @@ async function* decode(
   const { tokenizer } = model;
   const constraint = request.constraint();
   const speculation = openSpeculation(model, session, request, constraint);
-  const math = speculation && !keepsText(speculation.policy) ? rowMath() : undefined;
+  const math = speculation && !keepsText(speculation.policy) ? backendOf(model)?.rowMath() : undefined;
   try {
     const result = yield* decodeText(request, {
       tokenizer,
