@@ -1,6 +1,7 @@
 /** list: the best tokens of a row. */
 import { LIST_HEAD_WORDS } from "../../draw-kernels.ts";
 import type { Kernel } from "../kernel.ts";
+import { radixSelect } from "./radix.ts";
 import { MAIN, THREADS, taskKernel } from "./task.ts";
 
 export const listKernels: Readonly<Record<string, Kernel>> = {
@@ -8,8 +9,8 @@ export const listKernels: Readonly<Record<string, Kernel>> = {
 };
 
 /**
- * The best tokens of a row that wants a list, in any order, by one group. The order of the last of them is found by its
- * bytes, highest first, with a histogram each (radix select); of those that have it the lowest ids are taken.
+ * The best tokens of a row that wants a list, in any order, by one group: those above the order of the last of them, and of
+ * those that have it the lowest ids.
  *
  * Result: how many, in the head of the list; then pairs of an id and the bits of its logit.
  */
@@ -25,36 +26,7 @@ ${MAIN} {
   let mask = task(group.y, MASK);
   let wanted = task(group.y, LIST);
   let count = select(p.count, 0u, wanted == 0u);
-  // Orders that begin with the bits of \`prefix\` are in question; \`left\` of them are wanted.
-  var prefix = 0u;
-  var left = wanted;
-  for (var byte = 0u; byte < 4u; byte++) {
-    let shift = 24u - 8u * byte;
-    atomicStore(&counts[thread], 0u);
-    workgroupBarrier();
-    for (var id = thread; id < count; id += ${THREADS}u) {
-      let order = order_at(x, mask, id);
-      let isIn = byte == 0u || (order >> (shift + 8u)) == (prefix >> (shift + 8u));
-      if (order > 0u && isIn) { atomicAdd(&counts[(order >> shift) & 0xffu], 1u); }
-    }
-    workgroupBarrier();
-    if (thread == 0u) {
-      var above = 0u;
-      var bucket = 255u;
-      loop {
-        let here = atomicLoad(&counts[bucket]);
-        if (above + here >= left || bucket == 0u) { break; }
-        above += here;
-        bucket--;
-      }
-      found[0] = bucket;
-      found[1] = left - above;
-    }
-    workgroupBarrier();
-    prefix |= found[0] << shift;
-    left = found[1];
-    workgroupBarrier();
-  }
+  ${radixSelect({ count: "count", wanted: "wanted", order: "order_at(x, mask, id)" })}
   // Thread by thread a stretch of the row: ties are taken in order of their ids.
   let stretch = (count + ${THREADS - 1}u) / ${THREADS}u;
   let begin = min(thread * stretch, count);

@@ -10,6 +10,7 @@
  */
 import type { Kernel } from "../kernel.ts";
 import { NONE } from "./fuse.ts";
+import { radixSelect } from "./radix.ts";
 
 export const MEASURE_THREADS = 256;
 /** Workgroups at most: what one workgroup joins. */
@@ -270,8 +271,16 @@ fn write_tie(thread: u32, order: u32, wanted: u32, result: u32) {
   }
 }`;
 
+/** How many are possible at all: no more can be wanted. */
+const COUNT_ALL = /* wgsl */ `if (byte == 0u) {
+        var all = 0u;
+        for (var b = 0u; b < 256u; b++) { all += atomicLoad(&counts[b]); }
+        left = min(left, all);
+        found[2] = all;
+      }`;
+
 /**
- * The k-th largest, by the bytes of its order, highest first (radix select). One workgroup.
+ * The k-th largest, by the bytes of its order. One workgroup.
  *
  * Result: its order, the last id that is among the k, and how many are possible at all.
  */
@@ -282,41 +291,12 @@ export const fuseFloor = kernel(
 var<workgroup> counts: array<atomic<u32>, 256>;
 var<workgroup> found: array<u32, 3>;
 ${main(MEASURE_THREADS)} {
-  var prefix = 0u;
-  var left = p.k;
-  for (var byte = 0u; byte < 4u; byte++) {
-    let shift = 24u - 8u * byte;
-    atomicStore(&counts[thread], 0u);
-    workgroupBarrier();
-    for (var i = thread; i < p.count; i += ${MEASURE_THREADS}u) {
-      let order = order_of(floats[p.x + i]);
-      let isIn = byte == 0u || (order >> (shift + 8u)) == (prefix >> (shift + 8u));
-      if (order > 0u && isIn) { atomicAdd(&counts[(order >> shift) & 0xffu], 1u); }
-    }
-    workgroupBarrier();
-    if (thread == 0u) {
-      if (byte == 0u) {
-        var all = 0u;
-        for (var b = 0u; b < 256u; b++) { all += atomicLoad(&counts[b]); }
-        left = min(left, all);
-        found[2] = all;
-      }
-      var above = 0u;
-      var bucket = 255u;
-      loop {
-        let here = atomicLoad(&counts[bucket]);
-        if (above + here >= left || bucket == 0u) { break; }
-        above += here;
-        bucket--;
-      }
-      found[0] = bucket;
-      found[1] = left - above;
-    }
-    workgroupBarrier();
-    prefix |= found[0] << shift;
-    left = found[1];
-    workgroupBarrier();
-  }
+${radixSelect({
+  count: "p.count",
+  wanted: "p.k",
+  order: "order_of(floats[p.x + id])",
+  first: COUNT_ALL,
+})}
   if (thread == 0u) {
     floats[p.result] = prefix;
     floats[p.result + 2u] = found[2];
