@@ -38,7 +38,8 @@ const POWERS = Float64Array.of(
   1.9360617934922943, 1.9571441241754002, 1.978456026387951,
 );
 /** 1, 1/2, 1/4, … */
-const HALVES = Float64Array.from({ length: 1023 }, halfToThe);
+const HALVES = new Float64Array(1023);
+for (let n = 0, half = 1; n < HALVES.length; n++, half /= 2) HALVES[n] = half;
 
 /** out[i] = exp(x[i] − top) for i < count, and their sum in that order; `top` is the largest x. */
 export function expBelow(out: Float64Array, x: Float64Array, count: number, top: number): number {
@@ -67,10 +68,4 @@ export function expBelow(out: Float64Array, x: Float64Array, count: number, top:
 function subnormal(value: number, n: number): number {
   const half = n >> 1;
   return value * HALVES[-half] * HALVES[half - n];
-}
-
-function halfToThe(_: unknown, n: number): number {
-  let power = 1;
-  for (let i = 0; i < n; i++) power /= 2;
-  return power;
 }

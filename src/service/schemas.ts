@@ -1,4 +1,4 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { apiError, show } from "./errors.ts";
 import { formatFields } from "./schemas/format.ts";
 import { messages, toolFields } from "./schemas/messages.ts";
@@ -15,12 +15,12 @@ const MAX_TOP = 20;
 
 /** Fields of both routes. Unknown ones pass. */
 const common = {
-  model: z.string(expects("the name of a model")).nullish(),
+  model: z.nullish(z.string(expects("the name of a model"))),
   stream: boolean(),
-  stream_options: z.looseObject({ include_usage: boolean() }, expects("an object")).nullish(),
+  stream_options: z.nullish(z.looseObject({ include_usage: boolean() }, expects("an object"))),
   stop: texts(4, 1000),
   /** vLLM's; checked against the vocabulary by `options.ts`. */
-  stop_token_ids: z.unknown().optional(),
+  stop_token_ids: z.optional(z.unknown()),
   ignore_eos: boolean(),
   ...formatFields,
   n: integer(1, MAX_CHOICES),
@@ -28,7 +28,7 @@ const common = {
   ...speculationFields,
 };
 
-export type CommonBody = z.infer<z.ZodObject<typeof common & ReturnType<typeof lengths>>>;
+export type CommonBody = z.infer<z.ZodMiniObject<typeof common & ReturnType<typeof lengths>>>;
 
 /** 0: nothing is decoded, where only the prompt is to be told. */
 const lengths = (least: number) => ({
@@ -40,12 +40,17 @@ export const completionBody = z.looseObject({
   ...common,
   ...lengths(0),
   /** Has four forms and may be long: `readPrompts` checks it, against the vocabulary too. */
-  prompt: z.unknown().optional(),
+  prompt: z.optional(z.unknown()),
   best_of: integer(1, MAX_CHOICES),
   /** The answer begins with the prompt, and `logprobs` with those of its tokens. */
   echo: boolean(),
   // What asks for nothing in a chat does so here.
-  logprobs: z.preprocess((value) => (value === false ? null : value), integer(0, MAX_TOP)).optional(),
+  logprobs: z.optional(
+    z.pipe(
+      z.transform((value) => (value === false ? null : value)),
+      integer(0, MAX_TOP),
+    ),
+  ),
 });
 
 export const chatBody = z.looseObject({
@@ -67,7 +72,7 @@ export const checkChat = (body: unknown) => check(chatBody, body, UNSUPPORTED_IN
  *
  * @throws {HTTPException} 400 that names the first field which is wrong, missing, or not supported.
  */
-export function check<T extends z.ZodType>(
+export function check<T extends z.ZodMiniType>(
   schema: T,
   body: unknown,
   unsupported: Unsupported = {},
@@ -86,7 +91,7 @@ export function check<T extends z.ZodType>(
       });
     }
   }
-  const result = schema.safeParse(body, { reportInput: true });
+  const result = z.safeParse(schema, body, { reportInput: true });
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   const unknown = issue.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];

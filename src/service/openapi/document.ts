@@ -1,5 +1,5 @@
 /** The OpenAPI document of the service, made of the schemas that check its requests. For `npm run build`. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { ALSO_TEXT, FIELDS, FORMS } from "./fields.ts";
 import { OPERATIONS, type Operation } from "./operations.ts";
 
@@ -135,7 +135,7 @@ function described({
   };
 }
 
-function requestSchema(body: z.ZodType): Schema {
+function requestSchema(body: z.ZodMiniType): Schema {
   const schema = z.toJSONSchema(body, { io: "input", unrepresentable: "any" }) as GivenSchema;
   delete schema.$schema;
   return completed(schema);

@@ -1,5 +1,5 @@
 /** What the service offers, for its description. Nothing here is part of the service itself. */
-import type * as z from "zod";
+import type * as z from "zod/mini";
 import { ROWS_MEDIA_TYPE } from "../../format/wire/index.ts";
 import { DRAFT_MEDIA_TYPE } from "../draft-messages.ts";
 import { codebookBody } from "../schemas/codebooks.ts";
@@ -19,7 +19,7 @@ export interface Operation {
   readonly id: string;
   readonly tag: "OpenAI" | "Decoding" | "Text" | "Operations";
   readonly summary: string;
-  readonly body?: z.ZodType;
+  readonly body?: z.ZodMiniType;
   readonly example?: object;
   /** Media types that the body may have beside JSON. */
   readonly takes?: readonly string[];

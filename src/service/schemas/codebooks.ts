@@ -1,8 +1,8 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { check } from "../schemas.ts";
-import { expects } from "./values.ts";
+import { ANY, expects, givenInteger } from "./values.ts";
 
-const size = () => z.int(expects("an integer from 1")).min(1, expects("an integer from 1"));
+const size = () => givenInteger(1, ANY);
 
 export const codebookBody = z.strictObject(
   {

@@ -1,5 +1,5 @@
-import * as z from "zod";
-import { expects, texts } from "./values.ts";
+import * as z from "zod/mini";
+import { expects, text, texts } from "./values.ts";
 
 const FORMATS = ["text", "json_object", "json_schema"] as const;
 
@@ -7,10 +7,10 @@ const FORMATS = ["text", "json_object", "json_schema"] as const;
 const responseFormat = z.looseObject(
   {
     type: z.enum(FORMATS, expects(`one of ${FORMATS.join(", ")}`)),
-    json_schema: z
-      .looseObject({ schema: z.unknown().optional() }, expects("an object with name and schema"))
-      .nullish(),
-    schema: z.unknown().optional(),
+    json_schema: z.nullish(
+      z.looseObject({ schema: z.optional(z.unknown()) }, expects("an object with name and schema")),
+    ),
+    schema: z.optional(z.unknown()),
   },
   expects("an object with a type"),
 );
@@ -19,11 +19,11 @@ const regex = expects("a text of 1 to 10000 characters");
 
 /** What the answer must be; at most one of them. What is in a schema is checked when it is compiled. */
 export const formatFields = {
-  response_format: responseFormat.nullish(),
+  response_format: z.nullish(responseFormat),
   /** vLLM's. */
-  guided_json: z.unknown().optional(),
-  guided_regex: z.string(regex).min(1, regex).max(10_000, regex).nullish(),
+  guided_json: z.optional(z.unknown()),
+  guided_regex: z.nullish(text(10_000, regex)),
   guided_choice: texts(256, 1000),
   /** llama.cpp's. */
-  json_schema: z.unknown().optional(),
+  json_schema: z.optional(z.unknown()),
 };

@@ -1,8 +1,8 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { ROW_ENCODINGS } from "../rows.ts";
 import { check } from "../schemas.ts";
 import { samplingFields } from "./sampling.ts";
-import { ANY, expects, integer } from "./values.ts";
+import { ANY, expects, integer, listOf } from "./values.ts";
 
 /** What an answer may hold beside the token and the state. */
 const PARTS = ["logits", "probs", "audit"] as const;
@@ -19,22 +19,22 @@ export const fuseBody = z.strictObject(
     plan: object("a plan, or an object with preset and options"),
     rows: object("an object from the name of a source to its row"),
     /** What the answer before gave. */
-    state: object("an object, as the answer before gave it").nullish(),
+    state: z.nullish(object("an object, as the answer before gave it")),
     seed: integer(0, ANY),
     /** Tokens of output before this row. */
     step: integer(0, UINT32),
     /** Of the token to choose. */
     position: integer(0, UINT32),
     /** Prompt and output so far, and how many of them are the prompt. */
-    history: z.unknown().optional(),
+    history: z.optional(z.unknown()),
     prompt_length: integer(0, ANY),
     last: integer(0, ANY),
-    inputs: object("an object from the name of an input to its numbers").nullish(),
-    tables: object("an object from the name of a table to the table").nullish(),
-    bitmask: z.unknown().optional(),
-    sampling: z.strictObject(samplingFields, expects("an object with sampling fields")).nullish(),
-    return: z.array(z.enum(PARTS, parts), parts).max(PARTS.length, parts).nullish(),
-    encoding: z.enum(ROW_ENCODINGS, expects(`one of ${ROW_ENCODINGS.join(", ")}`)).nullish(),
+    inputs: z.nullish(object("an object from the name of an input to its numbers")),
+    tables: z.nullish(object("an object from the name of a table to the table")),
+    bitmask: z.optional(z.unknown()),
+    sampling: z.nullish(z.strictObject(samplingFields, expects("an object with sampling fields"))),
+    return: z.nullish(listOf(z.enum(PARTS, parts), PARTS.length, parts)),
+    encoding: z.nullish(z.enum(ROW_ENCODINGS, expects(`one of ${ROW_ENCODINGS.join(", ")}`))),
   },
   expects("an object"),
 );

@@ -1,5 +1,5 @@
-import * as z from "zod";
-import { boolean, expects, textParts } from "./values.ts";
+import * as z from "zod/mini";
+import { boolean, expects, listOf, textParts } from "./values.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"] as const;
 
@@ -8,8 +8,8 @@ const text = (what: string) => z.string(expects(what));
 /** A call that the assistant made, as it was told of it. */
 const call = z.looseObject(
   {
-    id: text("the id of a call").nullish(),
-    type: z.literal("function", expects('"function"')).nullish(),
+    id: z.nullish(text("the id of a call")),
+    type: z.nullish(z.literal("function", expects('"function"'))),
     function: z.looseObject(
       { name: text("the name of a function"), arguments: text("a text with JSON") },
       expects("an object with name and arguments"),
@@ -25,22 +25,24 @@ const message = z
     {
       role: z.enum(ROLES, expects(`one of ${ROLES.join(", ")}`)),
       /** May be absent beside `tool_calls`. */
-      content: textParts().nullish(),
-      tool_calls: z.array(call, calls).max(64, calls).nullish(),
+      content: z.nullish(textParts()),
+      tool_calls: z.nullish(listOf(call, 64, calls)),
       /** Of a message of role "tool". */
-      tool_call_id: text("the id of a call").nullish(),
+      tool_call_id: z.nullish(text("the id of a call")),
     },
     expects("an object with role and content"),
   )
-  .superRefine(({ content, tool_calls }, context) => {
-    if (content != null || tool_calls?.length) return;
-    const message = "must be a text or an array of text parts, got nothing";
-    context.addIssue({ code: "custom", path: ["content"], message, params: { isMissing: true } });
-  });
+  .check(
+    z.superRefine(({ content, tool_calls }, context) => {
+      if (content != null || tool_calls?.length) return;
+      const message = "must be a text or an array of text parts, got nothing";
+      context.addIssue({ code: "custom", path: ["content"], message, params: { isMissing: true } });
+    }),
+  );
 
 const list = expects("an array with at least one message");
 
-export const messages = z.array(message, list).min(1, list);
+export const messages = z.array(message, list).check(z.minLength(1, list));
 
 export type MessageBody = z.infer<typeof message>;
 
@@ -50,8 +52,8 @@ const tool = z.looseObject(
     function: z.looseObject(
       {
         name: text("the name of a function"),
-        description: text("a text").nullish(),
-        parameters: z.looseObject({}, expects("a JSON schema")).nullish(),
+        description: z.nullish(text("a text")),
+        parameters: z.nullish(z.looseObject({}, expects("a JSON schema"))),
         /** A call that must be made is always held to its schema, one that may be made never is. */
         strict: boolean(),
       },
@@ -69,9 +71,12 @@ const tools = expects("an array of up to 128 tools");
 
 /** Functions that the model may call, where its chat template has a place for them. */
 export const toolFields = {
-  tools: z.array(tool, tools).max(128, tools).nullish(),
-  tool_choice: z
-    .union([z.enum(["none", "auto", "required"]), named], expects('"none", "auto", "required" or a function'))
-    .nullish(),
+  tools: z.nullish(listOf(tool, 128, tools)),
+  tool_choice: z.nullish(
+    z.union(
+      [z.enum(["none", "auto", "required"]), named],
+      expects('"none", "auto", "required" or a function'),
+    ),
+  ),
   parallel_tool_calls: boolean(),
 };

@@ -1,8 +1,8 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { ROW_ENCODINGS } from "../rows.ts";
 import { check } from "../schemas.ts";
 import { samplingFields } from "./sampling.ts";
-import { ANY, expects, integer } from "./values.ts";
+import { ANY, expects, integer, listOf } from "./values.ts";
 
 /** What an answer may hold beside the token. */
 const PARTS = ["probs"] as const;
@@ -10,7 +10,7 @@ const PARTS = ["probs"] as const;
 const parts = expects(`an array of ${PARTS.join(", ")}`);
 
 /** Of each answer that may hold rows. */
-export const encoding = z.enum(ROW_ENCODINGS, expects(`one of ${ROW_ENCODINGS.join(", ")}`)).nullish();
+export const encoding = z.nullish(z.enum(ROW_ENCODINGS, expects(`one of ${ROW_ENCODINGS.join(", ")}`)));
 
 /** Where in a text a row stands; ids are read by hand, as they may be many. */
 export const placeFields = {
@@ -18,20 +18,20 @@ export const placeFields = {
   /** Of the token to choose. */
   position: integer(0, 2 ** 32 - 1),
   /** Prompt and output so far, and how many of them are the prompt. */
-  history: z.unknown().optional(),
+  history: z.optional(z.unknown()),
   prompt_length: integer(0, ANY),
-  sampling: z.strictObject(samplingFields, expects("an object with sampling fields")).nullish(),
+  sampling: z.nullish(z.strictObject(samplingFields, expects("an object with sampling fields"))),
 };
 
 export const sampleBody = z.strictObject(
   {
-    rows: z.strictObject({ row: z.unknown().optional() }, expects("an object with row")),
+    rows: z.strictObject({ row: z.optional(z.unknown()) }, expects("an object with row")),
     ...placeFields,
     /** What the answer before gave. */
-    state: z.unknown().optional(),
-    bitmask: z.unknown().optional(),
+    state: z.optional(z.unknown()),
+    bitmask: z.optional(z.unknown()),
     top_logprobs: integer(0, 256),
-    return: z.array(z.enum(PARTS, parts), parts).max(PARTS.length, parts).nullish(),
+    return: z.nullish(listOf(z.enum(PARTS, parts), PARTS.length, parts)),
     encoding,
   },
   expects("an object"),

@@ -4,7 +4,7 @@
  * A range stands here only where OpenAI has one; all others are the engine's, whose errors are told in these names.
  * Fields with token ids or texts are read against the model's vocabulary, in `options/tokens.ts`.
  */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { PRESET_NAMES } from "../../decoding/pipeline.ts";
 import { ANY, expects, integer, LONGEST_WORD, number, oneOf, texts } from "./values.ts";
 
@@ -15,7 +15,7 @@ export const samplingFields = {
   /** Ours: whose order of steps, and whose defaults. */
   sampler_preset: oneOf(PRESET_NAMES),
   /** Ours: the steps themselves, as the library has them. */
-  pipeline: z.unknown().optional(),
+  pipeline: z.optional(z.unknown()),
   /** -1: drawn by the server, as if it were absent. */
   seed: integer(-1, ANY),
 
@@ -37,12 +37,12 @@ export const samplingFields = {
   mirostat_tau: number(),
   mirostat_eta: number(),
   /** Ours: makes a model less sure of itself. */
-  confidence_limit: z
-    .strictObject(
+  confidence_limit: z.nullish(
+    z.strictObject(
       { max_probability: number(), min_entropy: number() },
       expects("an object with max_probability or min_entropy"),
-    )
-    .nullish(),
+    ),
+  ),
 
   /** vLLM's name and llama.cpp's for one thing. */
   repetition_penalty: number(0.01, 100),
@@ -57,10 +57,10 @@ export const samplingFields = {
   dry_penalty_last_n: integer(-1, ANY),
   dry_sequence_breakers: words(),
 
-  logit_bias: z.unknown().optional(),
+  logit_bias: z.optional(z.unknown()),
   bad_words: words(),
-  allowed_token_ids: z.unknown().optional(),
+  allowed_token_ids: z.optional(z.unknown()),
   min_tokens: integer(0, ANY),
 };
 
-export type SamplingBody = z.infer<z.ZodObject<typeof samplingFields>>;
+export type SamplingBody = z.infer<z.ZodMiniObject<typeof samplingFields>>;

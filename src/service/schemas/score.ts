@@ -1,7 +1,7 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { SCORE_NAMES } from "../../decoding/score.ts";
 import { check } from "../schemas.ts";
-import { ANY, expects, integer } from "./values.ts";
+import { ANY, expects, integer, listOf } from "./values.ts";
 
 const name = z.enum(SCORE_NAMES as [string, ...string[]], expects(`one of ${SCORE_NAMES.join(", ")}`));
 
@@ -9,17 +9,17 @@ const names = expects("an array with at least one name of a score");
 
 export const scoreBody = z.strictObject(
   {
-    scores: z.array(name, names).min(1, names).max(SCORE_NAMES.length, names),
+    scores: listOf(name, SCORE_NAMES.length, names).check(z.minLength(1, names)),
     rows: z.strictObject(
-      { row: z.unknown().optional(), reference: z.unknown().optional() },
+      { row: z.optional(z.unknown()), reference: z.optional(z.unknown()) },
       expects("an object with row and perhaps reference"),
     ),
     /** The token that was right. */
     target: integer(0, ANY),
     /** By name of score. */
-    options: z.looseObject({}, expects("an object from the name of a score to its options")).nullish(),
-    projection: z.looseObject({}, expects("an object with offsets, tokens and weights")).nullish(),
-    common: z.unknown().optional(),
+    options: z.nullish(z.looseObject({}, expects("an object from the name of a score to its options"))),
+    projection: z.nullish(z.looseObject({}, expects("an object with offsets, tokens and weights"))),
+    common: z.optional(z.unknown()),
   },
   expects("an object"),
 );

@@ -1,9 +1,9 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { check } from "../schemas.ts";
 import { formatFields } from "./format.ts";
 import { encoding } from "./sample.ts";
 import { samplingFields } from "./sampling.ts";
-import { ANY, boolean, expects, integer, oneOf } from "./values.ts";
+import { ANY, boolean, expects, givenInteger, integer, oneOf } from "./values.ts";
 
 export const DRAFTER_KINDS = ["prediction", "corpus"] as const;
 
@@ -12,11 +12,11 @@ const name = expects("1 to 64 letters, digits, dots, dashes or underscores");
 
 export const sessionBody = z.strictObject(
   {
-    model: z.string(expects("the name of a model")).nullish(),
+    model: z.nullish(z.string(expects("the name of a model"))),
     /** A text or token ids, read by hand as those of completions are. */
-    prompt: z.unknown().optional(),
+    prompt: z.optional(z.unknown()),
     /** Token ids instead of a prompt, and how many of them are the prompt. */
-    tokens: z.unknown().optional(),
+    tokens: z.optional(z.unknown()),
     prompt_length: integer(1, ANY),
     /** Tokens to hold at most. */
     capacity: integer(1, ANY),
@@ -29,7 +29,7 @@ export const sessionBody = z.strictObject(
 
 export const appendBody = z.strictObject(
   {
-    tokens: z.unknown().optional(),
+    tokens: z.optional(z.unknown()),
     position: integer(1, ANY),
     /** Tells the rows after this many of the last tokens. */
     rows: integer(0, 256),
@@ -38,24 +38,18 @@ export const appendBody = z.strictObject(
   object,
 );
 
-export const truncateBody = z.strictObject(
-  { length: z.int(expects("an integer from 1")).min(1, expects("an integer from 1")) },
-  object,
-);
+export const truncateBody = z.strictObject({ length: givenInteger(1, ANY) }, object);
 
 export const drafterBody = z.strictObject(
   {
-    session: z.string(expects("the id of a session")).nullish(),
+    session: z.nullish(z.string(expects("the id of a session"))),
     /** Without a session: what it is kept under, for sessions that name it. */
-    name: z
-      .string(name)
-      .regex(/^[\w.-]{1,64}$/, name)
-      .nullish(),
+    name: z.nullish(z.string(name).check(z.regex(/^[\w.-]{1,64}$/, name))),
     /** Of which a text is tokenized that is kept. */
-    model: z.string(expects("the name of a model")).nullish(),
+    model: z.nullish(z.string(expects("the name of a model"))),
     kind: oneOf(DRAFTER_KINDS),
-    text: z.string(expects("a text")).nullish(),
-    tokens: z.unknown().optional(),
+    text: z.nullish(z.string(expects("a text"))),
+    tokens: z.optional(z.unknown()),
   },
   object,
 );

@@ -1,18 +1,18 @@
 /** Text to tokens and back, in llama.cpp's words (`content`) and in vLLM's (`prompt`, `messages`). */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { check } from "../schemas.ts";
 import { messages, toolFields } from "./messages.ts";
 import type { Unsupported } from "./unsupported.ts";
 import { boolean, expects } from "./values.ts";
 
-const model = z.string(expects("the name of a model")).nullish();
-const text = () => z.string(expects("a text")).nullish();
+const model = z.nullish(z.string(expects("the name of a model")));
+const text = () => z.nullish(z.string(expects("a text")));
 
 export const tokenizeBody = z.looseObject({
   model,
   content: text(),
   prompt: text(),
-  messages: messages.nullish(),
+  messages: z.nullish(messages),
   ...toolFields,
   /** llama.cpp's; default false. */
   add_special: boolean(),

@@ -1,7 +1,7 @@
-import * as z from "zod";
+import * as z from "zod/mini";
 import { check } from "../schemas.ts";
 import { encoding, placeFields } from "./sample.ts";
-import { ANY, expects, integer } from "./values.ts";
+import { ANY, expects, integer, listOf } from "./values.ts";
 
 const PARTS = ["logits", "probs"] as const;
 
@@ -12,13 +12,13 @@ export const MAX_DRAFT = 256;
 
 /** A draft, the law of its tokens, and who decides on it. Ids, rows and the verifier are read by hand. */
 const draftFields = {
-  draft: z.unknown().optional(),
+  draft: z.optional(z.unknown()),
   /** The node before each node, -1 for the text; absent: a chain. */
-  parents: z.unknown().optional(),
+  parents: z.optional(z.unknown()),
   /** How likely each token was to be drafted, where the rows stay with the drafter. */
-  scalars: z.unknown().optional(),
-  verifier: z.unknown().optional(),
-  return: z.array(z.enum(PARTS, parts), parts).max(PARTS.length, parts).nullish(),
+  scalars: z.optional(z.unknown()),
+  verifier: z.optional(z.unknown()),
+  return: z.nullish(listOf(z.enum(PARTS, parts), PARTS.length, parts)),
   encoding,
 };
 
@@ -30,9 +30,9 @@ export const verifyRowsBody = z.strictObject(
     ...draftFields,
     ...placeFields,
     /** What the answer before gave. */
-    state: z.unknown().optional(),
+    state: z.optional(z.unknown()),
     rows: z.strictObject(
-      { target: z.unknown().optional(), draft: z.unknown().optional() },
+      { target: z.optional(z.unknown()), draft: z.optional(z.unknown()) },
       rows("target and perhaps draft"),
     ),
   },
@@ -42,9 +42,9 @@ export const verifyRowsBody = z.strictObject(
 /** A session has all that the draft does not say. */
 export const verifySessionBody = z.strictObject(
   {
-    session: z.string(expects("the id of a session")).nullish(),
+    session: z.nullish(z.string(expects("the id of a session"))),
     ...draftFields,
-    rows: z.strictObject({ draft: z.unknown().optional() }, rows("draft")).nullish(),
+    rows: z.nullish(z.strictObject({ draft: z.optional(z.unknown()) }, rows("draft"))),
     /** Tokens that the client knows of; where that is fewer than the session holds, it is asked again. */
     position: integer(1, ANY),
     /** Goes on, round after round, with the session's own drafter. */
@@ -56,7 +56,7 @@ export const verifySessionBody = z.strictObject(
 );
 
 /** For the description: both. */
-export const verifyBody = verifySessionBody.extend(verifyRowsBody.shape);
+export const verifyBody = z.extend(verifySessionBody, verifyRowsBody.shape);
 
 export type VerifyRowsBody = z.infer<typeof verifyRowsBody>;
 export type VerifySessionBody = z.infer<typeof verifySessionBody>;
