@@ -72,7 +72,7 @@ export type RopePairs = "interleaved" | "half-split";
 export interface Backend {
   readonly name: "reference" | "wasm" | "webgpu";
   /** Which build of the kernels, null where there is only one. */
-  readonly build: "simd" | "relaxed" | "plain" | "packed" | null;
+  readonly build: "simd" | "relaxed" | "plain" | "packed" | "f16" | null;
   /** Columns that go through a layer together at most: enough to read weights rarely, small enough to stay in cache. */
   readonly passColumns: number;
   readonly usedBytes: number;

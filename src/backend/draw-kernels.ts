@@ -5,6 +5,8 @@
  *     logit of a token   ((x + before) ÷ or · penalty) + after     if it is edited: penalties divide what is positive
  *                        x                                         if not;   none if x is NaN or −∞, or the mask forbids it
  *
+ *     changes and mask  →  cuts  →  temperature  →  race
+ *
  * A device works in f32. What it tells is what the definition tells, or nothing: where rounding might decide, whoever needs
  * to know looks at the row.
  */
@@ -18,17 +20,33 @@ export interface LogitChanges {
   readonly changes: ArrayLike<number>;
 }
 
+/**
+ * Leaves the best of the tokens that are left, in order of their logits, of equal ones the lower id:
+ *
+ *     top-k   k of them; with ties "all" those too that equal the last of these
+ *     top-p   as many as it takes for Σ exp(logit / temperature) to reach a share p of the sum over all that are left
+ *     min-p   those with logit / temperature ≥ largest / temperature + ln p
+ *
+ * The best token always stays.
+ */
+export type Cut =
+  | { readonly cut: "top-k"; readonly k: number; readonly ties: "lowest" | "all" }
+  | { readonly cut: "top-p"; readonly p: number; readonly temperature: number }
+  | { readonly cut: "min-p"; readonly p: number; readonly temperature: number };
+
 /** What is asked of one row. */
 export interface DrawTask {
   readonly changes?: LogitChanges;
   /** Bit id mod 32 of word ⌊id / 32⌋. Default: all tokens. */
   readonly mask?: Uint32Array;
-  /** Divides logits; 0: the best token. */
+  /** What is drawn from, one after the other, at most MOST_CUTS. Default: all tokens that have a chance. */
+  readonly cuts?: readonly Cut[];
+  /** Divides logits, those that are left; 0: the best token. */
   readonly temperature: number;
   readonly seed: number;
   /** Of the token, in its sequence. */
   readonly position: number;
-  /** Best tokens to list instead of drawing one. */
+  /** Best tokens to list instead of drawing one, before any cut. */
   readonly list?: number;
 }
 
@@ -38,7 +56,7 @@ export interface DrawnToken {
   readonly logProbability: number;
 }
 
-/** The best tokens, and what the law of all of them needs. */
+/** The best tokens, and what the law of all tokens needs of the others. */
 export interface DrawnList {
   /** In no order. */
   readonly ids: Uint32Array;
@@ -46,10 +64,10 @@ export interface DrawnList {
   readonly logits: Float32Array;
   /** No other token has a logit, changes made, above this; −∞: there is no other. */
   readonly bound: number;
-  /** Σ exp((logit − largest) / temperature) of all tokens, changes made. */
-  readonly total: number;
-  /** How far `total` may be off, relative: 1e-5 or less where no logit is changed. */
-  readonly totalError: number;
+  /** Σ exp((logit − largest) / temperature) of the tokens that are not listed, changes made. */
+  readonly rest: number;
+  /** How far `rest` may be off, relative: some 1e-5 where no logit is changed. */
+  readonly restError: number;
 }
 
 export type Drawn = DrawnToken | DrawnList;
@@ -78,9 +96,10 @@ export interface DrawKernels {
   /**
    * What the race of pipeline/race.ts gives in each of some rows, or their best tokens.
    *
-   * @param x (tasks.length, stride(vocab)); as they were afterwards.
+   * @param x (tasks.length, stride(vocab)); nobody else changes them until the answer is there. As they were afterwards.
    * @returns Null for a row of which that cannot be told: two tokens are so close that rounding decides, it has none, or an
-   *   infinite one.
+   *   infinite one. Of a row with cuts, where it is the cuts that cannot be told, the list that they are to be made in, at
+   *   the temperature of the first, or null.
    */
   draw(x: Floats, vocab: number, tasks: readonly DrawTask[]): Promise<readonly (Drawn | null)[]>;
   /**
@@ -88,14 +107,22 @@ export interface DrawKernels {
    * A device's laws are right within 1e-5, and so is the law of what it decides; near a boundary its token may be another.
    *
    * @param x (scan.tokens.length + 1, stride(vocab)); as they were afterwards.
-   * @param laws What each row's law is: softmax((logits, changes made) / temperature), which is above 0, under the mask.
-   * @returns Null if a row has no logit, or an infinite one, or if a row of the task is no law.
+   * @param laws What each row's law is: softmax((logits, changes made) / temperature), which is above 0, under the mask and
+   *   of what the cuts leave.
+   * @returns Null if a row has no logit, or an infinite one, if its cuts cannot be told, or if a row of the task is no law.
    */
   scan(x: Floats, vocab: number, laws: readonly DrawTask[], scan: ScanTask): Promise<Scanned | null>;
 }
 
-/** Words of a result's head, and of each token of a list. */
+/** Words of a list's head. */
 export const LIST_HEAD_WORDS = 4;
 
 /** Tokens of a list that is told in 512 bytes. */
 export const USUAL_LIST = 62;
+/** Tokens of the longest list; longer ones take longer than the row. */
+export const LONGEST_LIST = 1022;
+/** Tokens listed beyond those that are wanted, where rounding may have moved some, or several have the last place. */
+export const LIST_ROOM = 8;
+
+/** Cuts of a task. */
+export const MOST_CUTS = 16;

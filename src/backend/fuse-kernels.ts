@@ -145,7 +145,24 @@ export interface LateRowKernels<R> extends StepKernels<R> {
    * @throws {UnsupportedError} If the device is gone.
    */
   settle(): Promise<void>;
+  /** Copies a row to where it stays when it is given back: (vocab), in the memory of the backend that these are of. */
+  copy(row: R, to: Floats): void;
+  /**
+   * Asks whether a row is one, and has a token, and whether all are rows that it was made of: 16 bytes come back.
+   *
+   * @returns To be called after `settle`: throws a RangeError that says what is wrong with which row.
+   */
+  judge(row: R): () => void;
+  /**
+   * Compiles what these need, in parallel, instead of when each is first used.
+   *
+   * @throws {UnsupportedError} If the device does not take a kernel.
+   */
+  prepare(names: Iterable<RowKernelName>, onProgress?: (ready: number, total: number) => void): Promise<void>;
 }
+
+/** What kernels do with rows, by name. */
+export type RowKernelName = Exclude<keyof RowKernels<unknown>, "take" | "free">;
 
 /** A row where it was made: in the memory of a device's backend. It must not change before it is given back. */
 export class PlacedRow {

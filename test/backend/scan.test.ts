@@ -1,10 +1,11 @@
 /** Drafts decided on where the rows are: what the verifiers do, on a WebGPU device within rounding. */
 import { describe, expect, test } from "vitest";
 import { stride } from "../../src/backend/backend.ts";
-import type { DrawTask, Scanned, ScanTask } from "../../src/backend/draw-kernels.ts";
+import type { Cut, DrawTask, Scanned, ScanTask } from "../../src/backend/draw-kernels.ts";
 import { createReferenceBackend } from "../../src/backend/reference/index.ts";
 import { referenceRowMath } from "../../src/backend/reference/row-math.ts";
 import { createWebGpuBackend, type WebGpuBackend } from "../../src/backend/webgpu/index.ts";
+import { createPipeline, type Step } from "../../src/decoding/pipeline.ts";
 import { seededRandom } from "../../src/decoding/verify/random.ts";
 import { verify } from "../../src/decoding/verify/verify.ts";
 import { testDevice } from "../support/gpu.ts";
@@ -16,6 +17,17 @@ const skip = typeof gpu === "string" ? gpu : undefined;
 if (skip !== undefined) console.info(`scans on WebGPU: skipped, ${skip}`);
 
 const random = createRandom(5);
+
+const CUTS: readonly (readonly Cut[])[] = [
+  [
+    { cut: "top-k", k: 20, ties: "all" },
+    { cut: "top-p", p: 0.8, temperature: 1 },
+  ],
+  [
+    { cut: "min-p", p: 0.05, temperature: 0.7 },
+    { cut: "top-p", p: 0.9, temperature: 1.6 },
+  ],
+];
 
 /** A round: rows of logits, what is done to them, and a draft of tokens that its rows, near those, are drawn from. */
 interface Round {
@@ -44,6 +56,7 @@ function someRound(vocab: number, index: number): Round {
       seed: 0,
       position: 0,
       ...(index % 4 === 1 && { mask }),
+      ...(index % 5 === 2 && i !== 1 && { cuts: CUTS[index % 2] }),
       ...(index % 4 === 2 &&
         i > 0 && { changes: { tokens: [banned, tokens[0]], changes: [0, 1, -Infinity, 0, 1.5, -0.5] } }),
     }),
@@ -64,6 +77,20 @@ function normalized(row: Float32Array | Float64Array): Float64Array {
   return Float64Array.from(row, (value) => value / sum);
 }
 
+/** −∞ for what the steps of a pipeline do not leave. */
+function cut(logits: Float64Array, { cuts = [] }: DrawTask): Float64Array {
+  let left = logits;
+  for (const one of cuts) {
+    const { cut: step, ...fields } = one;
+    const heat: Step = { step: "temperature", temperature: "temperature" in one ? one.temperature : 1 };
+    const own = step === "top-k" ? { step, ...fields } : { step, p: (fields as { p: number }).p };
+    const { ids } = createPipeline([heat, own]).distribution(left, { history: [], promptLength: 0, seed: 0 });
+    left = new Float64Array(logits.length).fill(-Infinity);
+    for (const id of ids) left[id] = logits[id];
+  }
+  return left;
+}
+
 /** What the verifier of decoding does. */
 function verified({ rows, laws, task }: Round): Scanned {
   const vocab = rows[0].length;
@@ -75,7 +102,7 @@ function verified({ rows, laws, task }: Round): Scanned {
       if (at === 0) return -Infinity;
       return at < 0 ? x : (x > 0 ? x / 1.5 : x * 1.5) - 0.5;
     });
-    return referenceRowMath.tempered(logits, temperature).values;
+    return referenceRowMath.tempered(cut(logits, laws[i]), temperature).values;
   });
   const verdict = verify({
     rows: { count: rows.length, vocab, row: (i) => targets[i] },

@@ -1,7 +1,15 @@
 /** Tokens drawn on a WebGPU device, against their definition. */
 import { describe, expect, test } from "vitest";
 import { stride } from "../../src/backend/backend.ts";
-import type { Drawn, DrawnList, DrawnToken, DrawTask, LogitChanges } from "../../src/backend/draw-kernels.ts";
+import {
+  type Cut,
+  type Drawn,
+  type DrawnList,
+  type DrawnToken,
+  type DrawTask,
+  LIST_ROOM,
+  type LogitChanges,
+} from "../../src/backend/draw-kernels.ts";
 import { referenceDrawKernels } from "../../src/backend/reference/draw.ts";
 import { createReferenceBackend } from "../../src/backend/reference/index.ts";
 import { createWebGpuBackend } from "../../src/backend/webgpu/index.ts";
@@ -83,7 +91,38 @@ const TAILS: readonly (readonly Step[])[] = [
     { step: "top-k", k: 20, ties: "all" },
     { step: "top-p", p: 0.9 },
   ],
+  [
+    { step: "top-k", k: 40 },
+    { step: "top-p", p: 0.95 },
+    { step: "min-p", p: 0.05 },
+    { step: "temperature", temperature: 0.8 },
+  ],
+  [
+    { step: "temperature", temperature: 1.3 },
+    { step: "top-p", p: 0.9 },
+    { step: "temperature", temperature: 0.6 },
+    { step: "min-p", p: 0.02 },
+    { step: "top-p", p: 0.97 },
+    { step: "top-k", k: 3 },
+  ],
+  [
+    { step: "top-p", p: 0.8 },
+    { step: "typical", p: 0.9 },
+  ],
 ];
+
+/** One to four cuts, of usual strength. */
+function someCuts(): Cut[] {
+  const temperature = () => [1, 0.6, 2, 0.8][random.below(4)];
+  return Array.from({ length: 1 + random.below(4) }, (): Cut => {
+    const kind = random.below(3);
+    if (kind === 0)
+      return { cut: "top-k", k: 1 + random.below(60), ties: random.below(2) ? "all" : "lowest" };
+    if (kind === 1)
+      return { cut: "top-p", p: [0, 0.3, 0.7, 0.9][random.below(4)], temperature: temperature() };
+    return { cut: "min-p", p: [0, 0.05, 0.1, 1][random.below(4)], temperature: temperature() };
+  });
+}
 
 const rowOf = (vocab: number) => Float32Array.from({ length: vocab }, () => 3 * random.normal());
 
@@ -137,7 +176,7 @@ describe.skipIf(skip !== undefined)("draws on WebGPU", () => {
       for (const [i, list] of found.entries()) {
         const other = expected[i];
         if (list === null || other === null) throw new Error("no list");
-        expect(Math.abs(list.total / other.total - 1)).toBeLessThan(1e-5);
+        expect(Math.abs(list.rest - other.rest)).toBeLessThanOrEqual(list.restError * other.rest);
         expect(list.bound).toBeGreaterThanOrEqual(other.bound);
         if (other.bound > Number.NEGATIVE_INFINITY) expect(list.bound - other.bound).toBeLessThan(1e-3);
         const logits = new Map(Array.from(list.ids, (id, at) => [id, list.logits[at]]));
@@ -183,6 +222,95 @@ describe.skipIf(skip !== undefined)("draws on WebGPU", () => {
       backend.close();
     },
   );
+
+  test("of what cuts leave: the definition's token, with its probability, in 32 bytes", async () => {
+    if (typeof gpu === "string") return;
+    for (const vocab of [1, 40, 1500, 6000]) {
+      const rows = Array.from({ length: 24 }, () => rowOf(vocab));
+      if (vocab > 7) for (const row of rows) row.set([Number.NaN, Number.NEGATIVE_INFINITY], 5);
+      const mask = Uint32Array.from({ length: Math.ceil(vocab / 32) }, () => random.below(2 ** 32) | 1);
+      const tasks = rows.map(
+        (_, i): DrawTask => ({
+          temperature: [1, 0.6, 2][i % 3],
+          seed: 2 ** 40 + 3,
+          position: i,
+          cuts: someCuts(),
+          ...(i % 4 === 1 && { changes: someChanges(vocab, 30) }),
+          ...(i % 5 === 1 && { mask }),
+        }),
+      );
+      const [found, expected] = await bothOf(rows, tasks);
+      let told = 0;
+      for (const [i, drawn] of found.entries()) {
+        if (drawn === null || !("token" in drawn)) continue;
+        const { token, logProbability } = expected[i] as DrawnToken;
+        expect(drawn.token, `${vocab}: ${i}`).toBe(token);
+        expect(Math.abs(drawn.logProbability - logProbability)).toBeLessThan(1e-5);
+        told++;
+      }
+      // Of one token all may be forbidden; of rows as flat as the last, some cuts are in doubt.
+      expect(told).toBeGreaterThan(vocab === 1 ? 15 : 19);
+    }
+  });
+
+  test("top-p ends where it ends in rows that are too flat for a list, whatever comes behind it", async () => {
+    const vocab = 5000;
+    const topP = (p: number, temperature = 1): Cut => ({ cut: "top-p", p, temperature });
+    const minP = (p: number): Cut => ({ cut: "min-p", p, temperature: 1 });
+    const kinds: readonly (readonly Cut[])[] = [
+      [topP(0.9)],
+      [topP(0.99, 1.5)],
+      // The bar is in the list; between the list and where top-p ends; behind that.
+      [topP(0.95), minP(0.8)],
+      [topP(0.95), minP(0.3)],
+      [topP(0.5), minP(0.01)],
+      [topP(0.9), { cut: "top-k", k: 50, ties: "all" }, topP(0.8)],
+    ];
+    const rows = kinds.map(() => Float32Array.from({ length: vocab }, () => 3 * random.uniform()));
+    const tasks = kinds.map((cuts, position): DrawTask => ({ temperature: 0.9, seed: 8, position, cuts }));
+    const [found, expected] = await bothOf(rows, tasks);
+    let told = 0;
+    for (const [i, drawn] of found.entries()) {
+      if (drawn === null || !("token" in drawn)) continue;
+      const { token, logProbability } = expected[i] as DrawnToken;
+      expect(drawn.token, `${i}`).toBe(token);
+      expect(Math.abs(drawn.logProbability - logProbability)).toBeLessThan(1e-5);
+      told++;
+    }
+    expect(told).toBeGreaterThan(4);
+  });
+
+  test("where cuts are in doubt the list for them is told, or nothing", async () => {
+    if (typeof gpu === "string") return;
+    const vocab = 2000;
+    const where = (position: number) => ({ history: [1000], promptLength: 1, seed: 4, position });
+    const near = new Float32Array(vocab).fill(-40).fill(2, 100, 104);
+    const flat = new Float32Array(vocab);
+    const bias: Step = { step: "logit-bias", bias: { 103: 1e-9 } };
+    const cases: [row: Float32Array, steps: Step[], listed: number | null][] = [
+      // Two of four are half of all.
+      [near, [{ step: "top-p", p: 0.5 }], vocab / 2],
+      // The third and the fourth differ by what f32 does not tell.
+      [near, [bias, { step: "top-k", k: 3 }], 3 + LIST_ROOM],
+      [near, [bias, { step: "min-p", p: 1 }], 4 + LIST_ROOM],
+      // More than fit.
+      [flat, [{ step: "min-p", p: 0.5 }], null],
+      [flat, [{ step: "top-k", k: 5, ties: "all" }], null],
+    ];
+    const backend = createWebGpuBackend(gpu);
+    for (const [i, [row, steps, listed]] of cases.entries()) {
+      const pipeline = createPipeline(steps);
+      const x = load(backend, row);
+      const before = backend.traffic.readBytes;
+      const [drawn] = await backend.drawKernels().draw(x, vocab, [pipeline.drawTask(vocab, where(i))!]);
+      const bytes = 32 + (listed === null ? 0 : 16 + 8 * listed);
+      expect(backend.traffic.readBytes - before, `${i}`).toBe(bytes);
+      expect(drawn === null ? null : (drawn as DrawnList).ids.length).toBe(listed);
+      const choice = drawn && pipeline.sampleDrawn(drawn, vocab, where(i));
+      if (choice !== null) expect(choice).toEqual(pipeline.sample(row, where(i)));
+    }
+    backend.close();
+  });
 
   test("the best token: the lowest id of equal ones, never NaN", async () => {
     const vocab = 5000;

@@ -1,6 +1,6 @@
 /**
  * A WebGPU device for tests, without a GPU: Dawn in Node (npm package `webgpu`) over SwiftShader, the Vulkan of the Chromium
- * in test/runtimes. With EDGEWISE_GPU=1 it is the machine's own Vulkan instead.
+ * in test/runtimes. With EDGEWISE_GPU=1 it is the machine's own Vulkan instead. A host that has WebGPU, as Deno, gives its own.
  */
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
@@ -19,19 +19,47 @@ const providers: GpuProvider[] = [];
 
 /** The provider, or why there is none here. */
 export async function testGpu(): Promise<GpuProvider | string> {
-  const missing = await installRuntimes();
-  if (missing !== null) return missing;
-  const file = join(FOLDER, "node_modules/webgpu/index.js");
-  if (!existsSync(file)) return "the package webgpu is not in test/runtimes";
+  const own = (globalThis.navigator as { gpu?: GpuProvider } | undefined)?.gpu;
+  if (own !== undefined) return (await own.requestAdapter()) === null ? "the host finds no adapter" : own;
+  const create = await dawn();
+  if (typeof create === "string") return create;
   if (process.env.EDGEWISE_GPU === undefined) {
     const browser = await unpackedBrowser();
     loadLibrary(join(browser, "libvulkan.so.1"));
     process.env.VK_ICD_FILENAMES = join(browser, "vk_swiftshader_icd.json");
   }
-  const { create } = await import(pathToFileURL(file).href);
-  const provider = create([]) as GpuProvider;
-  providers.push(provider);
+  const provider = create([]);
   return (await provider.requestAdapter()) === null ? "Dawn finds no adapter" : provider;
+}
+
+/** Dawn over nothing: it has all features and compiles what it is given, but runs none of it. */
+export async function compilingGpu(): Promise<GpuProvider | string> {
+  const create = await dawn();
+  return typeof create === "string" ? create : create(["backend=null"]);
+}
+
+async function dawn(): Promise<((flags: string[]) => GpuProvider) | string> {
+  const missing = await installRuntimes();
+  if (missing !== null) return missing;
+  const file = join(FOLDER, "node_modules/webgpu/index.js");
+  if (!existsSync(file)) return "the package webgpu is not in test/runtimes";
+  const { create } = await import(pathToFileURL(file).href);
+  return (flags) => {
+    const provider = create(flags) as GpuProvider;
+    providers.push(provider);
+    return provider;
+  };
+}
+
+/** The environment of a process that finds SwiftShader alone, or with EDGEWISE_GPU=1 what the machine has. */
+export async function emulatedGpu(): Promise<NodeJS.ProcessEnv> {
+  if (process.env.EDGEWISE_GPU !== undefined) return process.env;
+  const browser = await unpackedBrowser();
+  return {
+    ...process.env,
+    LD_LIBRARY_PATH: browser,
+    VK_ICD_FILENAMES: join(browser, "vk_swiftshader_icd.json"),
+  };
 }
 
 /** A device, or why there is none here. */

@@ -15,11 +15,11 @@ export function attention(
   out: Floats,
   q: Floats,
   cache: GpuKvCache,
-  second: GPUBuffer,
   shape: Parameters<Backend["attention"]>[3],
 ): void {
   const { pipelines, recorder } = target;
-  const { layers, kvHeads, headDim, table } = cache;
+  const { kvHeads, headDim } = cache;
+  const { buffer: second, ...at } = cache.at(shape.layer);
   const { heads, window = 2 ** 32 - 1, position, columns } = shape;
   const last = position + columns - 1;
   const partOf = (from: number) => Math.floor(Math.max(0, from) / PART);
@@ -33,18 +33,11 @@ export function attention(
     const parts = partOf(first + count - 1) - firstPart + 1;
     const words = parts === 1 ? 0 : count * heads * parts * partialWords(headDim);
     const partials = parts === 1 ? 0 : scratch(words);
-    const at = done * heads * headDim;
+    const word = done * heads * headDim;
     const params = {
-      ...{ layers, kvHeads, headDim, table, layer: shape.layer, scale: shape.scale, heads, window },
-      ...{
-        position: first,
-        columns: count,
-        q: wordOf(q) + at,
-        out: wordOf(out) + at,
-        firstPart,
-        parts,
-        partials,
-      },
+      ...at,
+      ...{ scale: shape.scale, heads, window, position: first, columns: count },
+      ...{ q: wordOf(q) + word, out: wordOf(out) + word, firstPart, parts, partials },
     };
     const queries = (count * heads) / kvHeads;
     const variant = queriesOfGroup(queries, headDim);

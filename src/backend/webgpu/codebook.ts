@@ -1,14 +1,16 @@
-/** CodebookKernels on the device: exact, so the same bits as everywhere. */
+/** CodebookKernels on the device: exact, so the same bits as everywhere; residual codes are in residuals.ts. */
 import type { CodebookKernels, CodeMap } from "../head-kernels.ts";
 import { type FloatStore, type GpuFloats, wordOf } from "./floats.ts";
-import type { Params } from "./recorder.ts";
+import type { Params, Target } from "./recorder.ts";
+import { GpuResidualKernels } from "./residuals.ts";
 
-interface GpuCodeMap extends CodeMap {
+export interface GpuCodeMap extends CodeMap {
   /** (V) codes as integers, then (V) biases. */
   readonly held: GpuFloats;
 }
 
 export function gpuCodebookKernels(
+  target: Target,
   floats: FloatStore,
   run: (name: string, count: number, params: Params) => void,
 ): CodebookKernels {
@@ -33,5 +35,7 @@ export function gpuCodebookKernels(
     },
 
     free: (map) => floats.free((map as GpuCodeMap).held),
+
+    residuals: new GpuResidualKernels(target, floats),
   };
 }

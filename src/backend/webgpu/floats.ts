@@ -1,6 +1,7 @@
 /** floats: f32 values in the region that all of a backend's stand in. */
 import { type Floats, stride } from "../backend.ts";
 import type { Memory } from "../reference/memory.ts";
+import type { Faults } from "./faults.ts";
 import type { Recorder } from "./recorder.ts";
 import type { Region, Scratch } from "./region.ts";
 
@@ -38,6 +39,11 @@ export class FloatStore {
     this.scratch = scratch;
   }
 
+  /** What went wrong with what it holds. */
+  get faults(): Faults {
+    return this.#recorder.faults;
+  }
+
   /** Another one after each allocation. */
   get buffer(): GPUBuffer {
     return this.#region.buffer;
@@ -66,8 +72,7 @@ export class FloatStore {
   /** The first `length` of what another store on the same device has. @throws {MemoryError} If there is no room. */
   copyOf(other: FloatStore, x: Floats, length: number): GpuFloats {
     const copy = this.allocate(length);
-    // What makes them comes first.
-    other.#recorder.submit();
+    other.#recorder.lend(this.#recorder);
     this.#recorder.encode((encoder) =>
       encoder.copyBufferToBuffer(other.buffer, (x as GpuFloats).offset, this.buffer, copy.offset, length * 4),
     );

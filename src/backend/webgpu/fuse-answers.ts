@@ -7,6 +7,7 @@
  * Answers belong to the row that was asked, by a key, so that the same question is not asked twice.
  */
 import { PENDING, type Pending } from "../fuse-kernels.ts";
+import type { Faults } from "./faults.ts";
 import { type FloatStore, type GpuFloats, wordOf } from "./floats.ts";
 import type { Recorder, Target } from "./recorder.ts";
 
@@ -42,6 +43,8 @@ export class Answers {
   #blocks: Block[] = [];
   #asked: Asked[] = [];
   #reading: Promise<void> = Promise.resolve();
+  /** Of backends that rows were copied from. */
+  readonly #faults = new Set<Faults>();
 
   constructor({ recorder }: Target, floats: FloatStore) {
     this.#recorder = recorder;
@@ -69,7 +72,12 @@ export class Answers {
     return PENDING;
   }
 
-  /** Waits for everything that was asked. @throws {UnsupportedError} If the device is gone. */
+  /** Says that rows come from another backend: what went wrong there is to be known before they are answered for. */
+  relyOn(faults: Faults): void {
+    this.#faults.add(faults);
+  }
+
+  /** Waits for everything that was asked. @throws {UnsupportedError} If the backend has failed. */
   async settle(): Promise<void> {
     const before = this.#reading;
     const now = this.#read();
@@ -94,6 +102,8 @@ export class Answers {
     for (const { floats } of blocks) this.#floats.free(floats);
     this.#blocks = [{ floats: last.floats, used: 0 }];
     const buffers = new Map(await Promise.all(reads));
+    await Promise.all([...this.#faults].map((faults) => faults.settled()));
+    for (const faults of this.#faults) if (faults.failure !== null) this.#faults.delete(faults);
     for (const { block, at, words, answers, key, read } of asked) {
       const buffer = buffers.get(block)!;
       const bits = new Uint32Array(buffer, at * 4, words);

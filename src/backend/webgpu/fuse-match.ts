@@ -68,7 +68,7 @@ export class GpuMatches {
       const parts = most + sets * MEASURE_GROUPS * TILT_ALPHAS;
       const params = { ...placesOf(rows), joint, start, step, count: base.vocab };
       const groups = measureGroups(base.vocab);
-      this.#asker.run(tiltMost, { ...params, groups, parts: most }, groups, sets);
+      this.#asker.run(tiltMost, { ...params, groups, parts: most }, [groups, sets]);
       this.#asker.sum(
         tiltSums,
         base.vocab,
@@ -89,7 +89,7 @@ export class GpuMatches {
     const { vocab } = rows[0];
     const groups = measureGroups(vocab);
     const joint = scratch + MEASURE_GROUPS * COMMON_WIDTH;
-    this.#asker.run(matchTops, { ...placesOf(rows), count: vocab, groups, parts: scratch }, groups);
+    this.#asker.run(matchTops, { ...placesOf(rows), count: vocab, groups, parts: scratch }, [groups]);
     this.#asker.run(matchCommon, { ...placesOf(rows), groups, parts: scratch, joint, result });
     return joint;
   }

@@ -1,5 +1,6 @@
 /** fuse-rows: rows of a fusion in a device's memory. */
 
+import type { Faults } from "./faults.ts";
 import type { GpuFloats } from "./floats.ts";
 import type { AnswerMap } from "./fuse-answers.ts";
 import { bitsOf } from "./kernel.ts";
@@ -17,6 +18,8 @@ export class GpuRow {
   readonly name: string | null;
   /** Taken ones among those it was made of, and itself. */
   readonly origins: ReadonlySet<GpuRow>;
+  /** Of the backend that it was copied from; undefined: it was made in this one. */
+  readonly faults: Faults | undefined;
   readonly answers: AnswerMap = new Map();
   /** Memory that goes back with it. */
   readonly held: GpuFloats[];
@@ -25,13 +28,14 @@ export class GpuRow {
   isFree = false;
 
   constructor(
-    place: { readonly x: number; readonly vocab: number; readonly held: GpuFloats[] },
+    place: Pick<GpuRow, "x" | "vocab" | "held"> & { readonly faults?: Faults },
     name: string | null,
     made: readonly GpuRow[],
   ) {
     this.x = place.x;
     this.vocab = place.vocab;
     this.held = place.held;
+    this.faults = place.faults;
     this.name = name;
     this.origins = new Set([this, ...made.flatMap(({ origins }) => [...origins])]);
   }

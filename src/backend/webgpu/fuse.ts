@@ -12,6 +12,7 @@
  *           rows within 1e-8 of the definition's by KL for presets over one vocabulary (test/decoding/fuse/webgpu.test.ts).
  */
 import { UnsupportedError } from "../../errors.ts";
+import type { Floats } from "../backend.ts";
 import {
   expectLogits,
   type LateRowKernels,
@@ -19,6 +20,7 @@ import {
   type Pending,
   PlacedRow,
   type ResolvedBound,
+  type RowKernelName,
   type Scaled,
 } from "../fuse-kernels.ts";
 import { project as definedProject } from "../reference/fuse/combine.ts";
@@ -27,6 +29,7 @@ import { Answers } from "./fuse-answers.ts";
 import { Asker } from "./fuse-asker.ts";
 import { GpuMatches } from "./fuse-match.ts";
 import { GpuMeasures } from "./fuse-measures.ts";
+import { fuseKernelsFor } from "./fuse-needs.ts";
 import { expectHeld, GpuRow, orderOf } from "./fuse-rows.ts";
 import { bitsOf, type Kernel, spread } from "./kernel.ts";
 import type { Params, Target } from "./recorder.ts";
@@ -70,6 +73,21 @@ export class GpuFuseKernels implements LateRowKernels<GpuRow> {
     return this.#answers.settle();
   }
 
+  copy(row: GpuRow, to: Floats): void {
+    this.#asker.copy(wordOf(to), expectHeld(row).x, row.vocab);
+  }
+
+  judge(row: GpuRow): () => void {
+    return this.#asker.judge(row);
+  }
+
+  prepare(
+    names: Iterable<RowKernelName>,
+    onProgress?: (ready: number, total: number) => void,
+  ): Promise<void> {
+    return this.#target.pipelines.compile(fuseKernelsFor(names), onProgress);
+  }
+
   take(row: ArrayLike<number> | PlacedRow, vocab: number, name: string): GpuRow {
     if (!(row instanceof PlacedRow)) {
       expectLogits(name, row, vocab);
@@ -80,8 +98,10 @@ export class GpuFuseKernels implements LateRowKernels<GpuRow> {
     const store = this.#storeOf(row);
     if (store === null) throw new UnsupportedError(`Cannot fuse: "${name}" lies on another device`);
     const isHere = store === this.#floats;
-    const held = isHere ? [] : [this.#floats.copyOf(store, row.values, vocab)];
-    return new GpuRow({ x: wordOf(isHere ? row.values : held[0]), vocab, held }, name, []);
+    if (isHere) return new GpuRow({ x: wordOf(row.values), vocab, held: [] }, name, []);
+    const copy = this.#floats.copyOf(store, row.values, vocab);
+    this.#answers.relyOn(store.faults);
+    return new GpuRow({ x: wordOf(copy), vocab, held: [copy], faults: store.faults }, name, []);
   }
 
   free(row: GpuRow): void {

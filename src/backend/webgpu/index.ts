@@ -30,8 +30,10 @@ import type { GpuDevice } from "./device.ts";
 import { DRAW_SCRATCH_WORDS, GpuDraws } from "./draw.ts";
 import { FloatStore, GpuFloats, wordOf } from "./floats.ts";
 import { GpuFuseKernels } from "./fuse.ts";
+import { headKernelsFor } from "./head-needs.ts";
 import { spread } from "./kernel.ts";
-import { GpuKvCache, gpuKvBytes } from "./kv.ts";
+import { expectKvRoom, GpuKvCache, gpuKvBytes } from "./kv.ts";
+import { KvRegions } from "./kv-regions.ts";
 import { gpuLikelihoodKernels } from "./likelihood.ts";
 import { matmul } from "./matmul.ts";
 import { freeMatrix, GpuMatrix, GpuMatrixWriter, gpuMatrixBytes } from "./matrix.ts";
@@ -41,41 +43,15 @@ import { type Params, Recorder, type Target, type Traffic } from "./recorder.ts"
 import { Region, Scratch } from "./region.ts";
 import { GpuRows } from "./rows.ts";
 import { GpuScreenKernels } from "./screen.ts";
+import type { WebGpuBackend, WebGpuBackendOptions } from "./webgpu-backend.ts";
 import { THREADS } from "./wgsl/layer.ts";
 
 export { type GpuDevice, type GpuOptions, type GpuProvider, openDevice } from "./device.ts";
 export { openSharedDevice } from "./shared-device.ts";
+export type { WebGpuBackend, WebGpuBackendOptions } from "./webgpu-backend.ts";
 
 /** What devices with that much memory of their own are asked for at most. */
 const DEFAULT_MAX_BYTES = 64 * 2 ** 30;
-
-export interface WebGpuBackendOptions {
-  /** Ceiling of what is held, in bytes. Default: 64 GiB, which no device has. */
-  maxBytes?: number;
-  /** Most bytes of a buffer. Default: what the device can bind. */
-  maxBindingBytes?: number;
-  /** Whether `close` ends the device too. Default false. */
-  ownsDevice?: boolean;
-}
-
-/** The backend of a device, and what only it can do. */
-export interface WebGpuBackend extends Backend {
-  /** Why the backend cannot be used any more; null: it can. */
-  readonly failure: string | null;
-  /** Which kernels the device is given; on another variant a sum may be rounded otherwise. */
-  readonly variant: string;
-  drawKernels(): DrawKernels;
-  /** What fusions do with rows that lie here, or in other backends of the device; the same object each time. */
-  lateFuseKernels(): LateRowKernels<object>;
-  /** Whether rows of the other one can be had here without the host. */
-  sharesDevice(other: WebGpuBackend): boolean;
-  /** Command buffers submitted, and bytes read back, so far. */
-  readonly traffic: Traffic;
-  /** Compiles what weights of these types need. */
-  prepare(types: Iterable<WeightType>, onProgress?: (ready: number, total: number) => void): Promise<void>;
-  /** Waits for all calls so far. @throws {UnsupportedError} If one was not possible: memory, or the device, is gone. */
-  settle(): Promise<void>;
-}
 
 /**
  * @example
@@ -94,13 +70,13 @@ class GpuBackend implements WebGpuBackend {
   readonly name = "webgpu";
   /** A prompt of 256 tokens is two passes: there is much to be done at once, and a call of a kernel costs microseconds. */
   readonly passColumns = 128;
-  readonly build: "plain" | "packed";
+  readonly build: GpuDevice["products"];
   readonly #gpu: GpuDevice;
   readonly #memory: Memory;
   readonly #pipelines: Pipelines;
   readonly #recorder: Recorder;
   readonly #floats: FloatStore;
-  readonly #kvRegion: Region;
+  readonly #kvRegions: KvRegions;
   readonly #maxBindingBytes: number;
   readonly #target: Target;
   readonly #rows: GpuRows;
@@ -113,7 +89,7 @@ class GpuBackend implements WebGpuBackend {
   constructor(gpu: GpuDevice, options: WebGpuBackendOptions) {
     const { maxBytes = DEFAULT_MAX_BYTES, maxBindingBytes, ownsDevice = false } = options;
     this.#ownsDevice = ownsDevice;
-    this.build = gpu.packed ? "packed" : "plain";
+    this.build = gpu.products;
     this.#gpu = gpu;
     this.#memory = new Memory(maxBytes);
     this.#pipelines = pipelinesOf(gpu);
@@ -122,7 +98,7 @@ class GpuBackend implements WebGpuBackend {
     const region = new Region(this.#recorder, gpu.maxBindingBytes);
     const scratch = new Scratch(region, DRAW_SCRATCH_WORDS);
     this.#floats = new FloatStore(this.#recorder, this.#memory, region, scratch);
-    this.#kvRegion = new Region(this.#recorder, gpu.maxBindingBytes);
+    this.#kvRegions = new KvRegions(this.#recorder, gpu.maxBindingBytes);
     this.#target = {
       recorder: this.#recorder,
       pipelines: this.#pipelines,
@@ -144,7 +120,7 @@ class GpuBackend implements WebGpuBackend {
   }
 
   get failure(): string | null {
-    return this.#gpu.failure;
+    return this.#recorder.faults.failure;
   }
 
   get traffic(): Traffic {
@@ -155,12 +131,25 @@ class GpuBackend implements WebGpuBackend {
     return this.#gpu.variant;
   }
 
-  prepare(types: Iterable<WeightType>, onProgress?: (ready: number, total: number) => void): Promise<void> {
-    return this.#pipelines.prepare(types, onProgress);
+  prepare(
+    types: Iterable<WeightType>,
+    onProgress?: (ready: number, total: number) => void,
+    heads: Iterable<string> = [],
+  ): Promise<void> {
+    const all = [...types];
+    return this.#pipelines.prepare(all, onProgress, headKernelsFor(heads, all));
   }
 
   async settle(): Promise<void> {
     await this.#recorder.read(this.#floats.buffer, 0, 4);
+  }
+
+  settleMemory(): Promise<void> {
+    return this.#recorder.faults.memorySettled();
+  }
+
+  abandon(): void {
+    this.#recorder.abandon();
   }
 
   reserve(bytes: number): void {
@@ -196,7 +185,9 @@ class GpuBackend implements WebGpuBackend {
     return gpuMatrixBytes(type, rows, cols);
   }
 
+  /** @throws {UnsupportedError} If memory of one before was not there: no need to read on. */
   matrix(type: WeightType, rows: number, cols: number): MatrixWriter {
+    this.#recorder.faults.expectWell();
     return new GpuMatrixWriter(this.#recorder, this.#memory, { type, rows, cols }, this.#maxBindingBytes);
   }
 
@@ -209,8 +200,12 @@ class GpuBackend implements WebGpuBackend {
   }
 
   kvCache(shape: KvShape, capacity: number): KvCache {
-    const host = { ...this.#target, memory: this.#memory, region: this.#kvRegion };
+    const host = { ...this.#target, memory: this.#memory, regions: this.#kvRegions };
     return GpuKvCache.open(host, shape, capacity);
+  }
+
+  expectKvRoom(shape: KvShape, capacity: number): void {
+    expectKvRoom(this.#kvRegions, shape, capacity);
   }
 
   forkKv(cache: KvCache, length: number, capacity: number): KvCache {
@@ -233,7 +228,7 @@ class GpuBackend implements WebGpuBackend {
   close(): void {
     this.#recorder.close();
     this.#floats.close();
-    this.#kvRegion.close();
+    this.#kvRegions.close();
     this.#memory.close();
     if (this.#ownsDevice) this.#gpu.close();
   }
@@ -293,18 +288,20 @@ class GpuBackend implements WebGpuBackend {
   }
 
   storeKv(cache: KvCache, key: Floats, value: Floats, place: Parameters<Backend["storeKv"]>[3]): void {
-    const params = { ...shapeOf(cache), ...place, key: wordOf(key), value: wordOf(value) };
-    this.#run("storeKv", params, [place.columns * cache.kvHeads, 2], this.#kvRegion.buffer);
+    const { buffer, ...at } = (cache as GpuKvCache).at(place.layer);
+    const params = { ...place, ...at, key: wordOf(key), value: wordOf(value) };
+    this.#run("storeKv", params, [place.columns * cache.kvHeads, 2], buffer);
   }
 
   copyKv(cache: KvCache, from: KvCache, place: Parameters<Backend["copyKv"]>[2]): void {
-    const params = { ...shapeOf(cache), ...place, sourceTable: (from as GpuKvCache).table };
-    this.#run("copyKv", params, [place.columns * cache.kvHeads, 2], this.#kvRegion.buffer);
+    const { buffer, ...at } = (cache as GpuKvCache).at(place.layer);
+    const params = { ...place, ...at, sourceTable: (from as GpuKvCache).at(place.layer).table };
+    this.#run("copyKv", params, [place.columns * cache.kvHeads, 2], buffer);
   }
 
   attention(out: Floats, q: Floats, cache: KvCache, shape: Parameters<Backend["attention"]>[3]): void {
     const scratch = (words: number) => this.#floats.scratch.of(words);
-    attention(this.#target, scratch, out, q, cache as GpuKvCache, this.#kvRegion.buffer, shape);
+    attention(this.#target, scratch, out, q, cache as GpuKvCache, shape);
   }
 
   argmax(x: Floats, count: number): Promise<number> {
@@ -362,7 +359,7 @@ class GpuBackend implements WebGpuBackend {
 
   codebookKernels(): CodebookKernels {
     const run = (name: string, count: number, params: Params) => this.#forEach(name, count, params);
-    return gpuCodebookKernels(this.#floats, run);
+    return gpuCodebookKernels(this.#target, this.#floats, run);
   }
 
   /** A kernel with a thread for each of `count` values. */
@@ -382,11 +379,6 @@ class GpuBackend implements WebGpuBackend {
   #storeOf({ backend }: PlacedRow): FloatStore | null {
     return backend instanceof GpuBackend && this.sharesDevice(backend) ? backend.#floats : null;
   }
-}
-
-function shapeOf(cache: KvCache): Params {
-  const { layers, kvHeads, headDim, table } = cache as GpuKvCache;
-  return { layers, kvHeads, headDim, table };
 }
 
 function notHere(what: string): UnsupportedError {

@@ -6,7 +6,7 @@ import type { GpuMatrix } from "./matrix.ts";
 import type { MatmulPipeline } from "./pipelines.ts";
 import type { Params, Target } from "./recorder.ts";
 import { lanesOf } from "./wgsl/matmul.ts";
-import { BLOCKS_OF_GROUP, type Levels, vectorsOfBlock } from "./wgsl/round.ts";
+import { BLOCKS_OF_GROUP, type Rounding, vectorsOfBlock } from "./wgsl/round.ts";
 
 /** Where the inputs of a call stand, in vectors of four words from the start of the region. */
 interface Inputs {
@@ -31,16 +31,16 @@ export function matmul(
 ): void {
   for (let first = 0; first < columns; first += MOST_COLUMNS) {
     const count = Math.min(MOST_COLUMNS, columns - first);
-    let rounded: (Inputs & { levels: Levels }) | undefined;
+    let rounded: (Inputs & { rounding: Rounding }) | undefined;
     for (const { weights, out } of products) {
       const pipeline = target.pipelines.matmul(weights.type, count);
-      const { levels } = pipeline;
+      const { rounding } = pipeline;
       const xStride = stride(weights.cols) / 4;
       let inputs: Inputs = { x: wordOf(x) / 4 + first * xStride, xStride };
-      if (levels !== null) {
-        if (rounded?.levels !== levels) {
-          const to = scratch(count * weights.layout.units * vectorsOfBlock(levels) * 4);
-          rounded = { levels, ...round(target, inputs, count, weights.layout.units, levels, to) };
+      if (rounding !== null) {
+        if (rounded?.rounding !== rounding) {
+          const to = scratch(count * weights.layout.units * vectorsOfBlock(rounding) * 4);
+          rounded = { rounding, ...round(target, inputs, count, weights.layout.units, rounding, to) };
         }
         inputs = { x: rounded.x, xStride: rounded.xStride };
       }
@@ -55,14 +55,14 @@ function round(
   { x, xStride }: Inputs,
   columns: number,
   units: number,
-  levels: Levels,
+  rounding: Rounding,
   to: number,
 ): Inputs {
   const count = columns * units;
   const [across, down] = spread(Math.ceil(count / BLOCKS_OF_GROUP));
   const params = { x: 4 * x, xStride: 4 * xStride, out: to, units, count, across };
-  recorder.dispatch(pipelines.round(levels), { floats: floats() }, params, [across, down]);
-  return { x: to / 4, xStride: units * vectorsOfBlock(levels) };
+  recorder.dispatch(pipelines.round(rounding), { floats: floats() }, params, [across, down]);
+  return { x: to / 4, xStride: units * vectorsOfBlock(rounding) };
 }
 
 function multiply(

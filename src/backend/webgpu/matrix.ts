@@ -157,9 +157,7 @@ export class GpuMatrixWriter implements MatrixWriter {
 }
 
 export function freeMatrix(matrix: GpuMatrix, memory: Memory, recorder: Recorder): void {
-  // What has been recorded may still read it.
-  recorder.submit();
-  for (const { buffer } of matrix.chunks) buffer.destroy();
+  recorder.destroy(...matrix.chunks.map(({ buffer }) => buffer));
   memory.release(matrix.bytes);
 }
 

@@ -4,6 +4,7 @@
 import { UnsupportedError } from "../../errors.ts";
 import type { WeightType } from "../../format/blocks.ts";
 import type { GpuDevice } from "./device.ts";
+import { Faults } from "./faults.ts";
 import { type Kernel, type KernelKind, PARAM_BYTES, shaderOf } from "./kernel.ts";
 import { attentionKernels } from "./wgsl/attention.ts";
 import { codebookKernels } from "./wgsl/codebook.ts";
@@ -12,11 +13,11 @@ import { embedKernel } from "./wgsl/embed.ts";
 import { kvKernels } from "./wgsl/kv.ts";
 import { layerKernels } from "./wgsl/layer.ts";
 import { COLUMN_VARIANTS, matmulKernel, rowsOfGroup } from "./wgsl/matmul.ts";
-import { PACKED_FORMATS } from "./wgsl/packed.ts";
-import { type Levels, roundKernel } from "./wgsl/round.ts";
+import { type Rounding, roundKernel } from "./wgsl/round.ts";
 import { rowKernels } from "./wgsl/row.ts";
 import { scanKernels } from "./wgsl/scan.ts";
 import { TILE_COLUMNS, TILE_ROWS, tileKernel } from "./wgsl/tile.ts";
+import { roundedProducts } from "./wgsl/variant.ts";
 
 export interface Pipeline {
   readonly kernel: Kernel;
@@ -28,8 +29,8 @@ export interface MatmulPipeline extends Pipeline {
   /** Columns of a workgroup, and its rows where a row has that many units. */
   readonly columns: number;
   rows(units: number): number;
-  /** To which levels its inputs are to be rounded before; null: they are taken as they are. */
-  readonly levels: Levels | null;
+  /** How its inputs are to be rounded before; null: they are taken as they are. */
+  readonly rounding: Rounding | null;
 }
 
 /** From so many columns on a tile is better, though some of its columns may be empty. */
@@ -50,12 +51,15 @@ export class Pipelines {
   /** Of each kind of kernel. */
   readonly groupLayouts: Readonly<Record<KernelKind, GPUBindGroupLayout>>;
   readonly #gpu: GpuDevice;
+  /** What does not compile is told where that is awaited, or used: a command buffer with it is refused. */
+  readonly #faults: Faults;
   readonly #layouts: Readonly<Record<KernelKind, GPUPipelineLayout>>;
   readonly #kernels: Readonly<Record<string, Kernel>>;
   readonly #made = new Map<string, Pipeline>();
 
   constructor(gpu: GpuDevice) {
     this.#gpu = gpu;
+    this.#faults = new Faults(gpu);
     this.#kernels = { ...KERNELS, ...attentionKernels(gpu.subgroupSize) };
     const { device } = gpu;
     const each = <T>(make: (kind: KernelKind) => T) =>
@@ -77,19 +81,20 @@ export class Pipelines {
 
   /** For so many columns: the next larger number there is, or the largest. */
   matmul(type: WeightType, columns: number): MatmulPipeline {
-    const levels = this.#levelsOf(type);
+    const rounding = this.#roundingOf(type);
+    const { products } = this.#gpu;
     if (columns >= LEAST_FOR_TILE) {
-      const made = this.#of(`matmul ${type} tile`, () => tileKernel(type, levels !== null));
-      return { ...made, columns: TILE_COLUMNS, rows: () => TILE_ROWS, levels };
+      const made = this.#of(`matmul ${type} tile`, () => tileKernel(type, products));
+      return { ...made, columns: TILE_COLUMNS, rows: () => TILE_ROWS, rounding };
     }
     const variant = COLUMN_VARIANTS.find((some) => some >= columns) ?? COLUMN_VARIANTS.at(-1)!;
-    const made = this.#of(`matmul ${type} ${variant}`, () => matmulKernel(type, variant, levels !== null));
-    return { ...made, columns: variant, rows: rowsOfGroup, levels };
+    const made = this.#of(`matmul ${type} ${variant}`, () => matmulKernel(type, variant, products));
+    return { ...made, columns: variant, rows: rowsOfGroup, rounding };
   }
 
   /** What rounds inputs. */
-  round(levels: Levels): Pipeline {
-    return this.#of(`round ${levels}`, () => roundKernel(levels));
+  round(rounding: Rounding): Pipeline {
+    return this.#of(`round ${rounding}`, () => roundKernel(rounding));
   }
 
   embed(type: WeightType): Pipeline {
@@ -100,22 +105,40 @@ export class Pipelines {
    * Compiles what models with these types of weights need, in parallel.
    *
    * @param onProgress Called as pipelines are ready.
+   * @param more       Kernels that `of` gives then.
    * @throws {UnsupportedError} If the device does not take one.
    */
   async prepare(
     types: Iterable<WeightType>,
-    onProgress: (ready: number, total: number) => void = () => {},
+    onProgress?: (ready: number, total: number) => void,
+    more: readonly Kernel[] = [],
   ): Promise<void> {
     const kernels = new Map(Object.entries(this.#kernels));
     for (const type of types) {
-      const levels = this.#levelsOf(type);
-      if (levels !== null) kernels.set(`round ${levels}`, roundKernel(levels));
+      const rounding = this.#roundingOf(type);
+      if (rounding !== null) kernels.set(`round ${rounding}`, roundKernel(rounding));
       kernels.set(`embed ${type}`, embedKernel(type));
-      kernels.set(`matmul ${type} tile`, tileKernel(type, levels !== null));
+      kernels.set(`matmul ${type} tile`, tileKernel(type, this.#gpu.products));
       for (const columns of COLUMN_VARIANTS) {
-        kernels.set(`matmul ${type} ${columns}`, matmulKernel(type, columns, levels !== null));
+        kernels.set(`matmul ${type} ${columns}`, matmulKernel(type, columns, this.#gpu.products));
       }
     }
+    for (const kernel of more) kernels.set(kernel.name, kernel);
+    await this.#compileAll(kernels, onProgress);
+  }
+
+  /** Compiles kernels that `of` gives then, in parallel. @throws {UnsupportedError} As `prepare`. */
+  async compile(
+    kernels: Iterable<Kernel>,
+    onProgress?: (ready: number, total: number) => void,
+  ): Promise<void> {
+    await this.#compileAll(new Map([...kernels].map((kernel) => [kernel.name, kernel])), onProgress);
+  }
+
+  async #compileAll(
+    kernels: ReadonlyMap<string, Kernel>,
+    onProgress: (ready: number, total: number) => void = () => {},
+  ): Promise<void> {
     const missing = [...kernels].filter(([name]) => !this.#made.has(name));
     let ready = 0;
     await Promise.all(
@@ -127,13 +150,15 @@ export class Pipelines {
     );
   }
 
-  #levelsOf(type: WeightType): Levels | null {
-    return (this.#gpu.packed && PACKED_FORMATS[type]?.levels) || null;
+  #roundingOf(type: WeightType): Rounding | null {
+    return roundedProducts(type, this.#gpu.products)?.rounding ?? null;
   }
 
   async #compile(kernel: Kernel): Promise<GPUComputePipeline> {
     try {
-      return await this.#gpu.device.createComputePipelineAsync(this.#describe(kernel));
+      return await this.#faults.within(() =>
+        this.#gpu.device.createComputePipelineAsync(this.#describe(kernel)),
+      );
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new UnsupportedError(`Cannot use WebGPU: kernel "${kernel.name}" does not compile (${why})`, {
@@ -146,7 +171,9 @@ export class Pipelines {
     let made = this.#made.get(name);
     if (made === undefined) {
       const kernel = make();
-      made = { kernel, pipeline: this.#gpu.device.createComputePipeline(this.#describe(kernel)) };
+      const { device } = this.#gpu;
+      const pipeline = this.#faults.within(() => device.createComputePipeline(this.#describe(kernel)));
+      made = { kernel, pipeline };
       this.#made.set(name, made);
     }
     return made;

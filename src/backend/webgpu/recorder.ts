@@ -8,9 +8,11 @@
  * each, at a dynamic offset; so does what is written in between, and is copied from there when its turn has come.
  */
 import { UnsupportedError } from "../../errors.ts";
-import { expectWell, type GpuDevice } from "./device.ts";
+import type { GpuDevice } from "./device.ts";
+import { Faults } from "./faults.ts";
 import { bitsOf, fieldsOf, type KernelKind, PARAM_BYTES, PARAM_WORDS } from "./kernel.ts";
 import type { Pipeline, Pipelines } from "./pipelines.ts";
+import { Staging } from "./staging.ts";
 
 /** Calls whose parameters fit the buffer: more than a step of a large model has. */
 const MOST_CALLS = 2048;
@@ -26,6 +28,8 @@ export const USAGE = {
   storage: 0x80,
 } as const;
 const MAP_READ = 1;
+/** How long a host may take to say that a device was lost after it has failed to read from it. */
+const LOST_MS = 100;
 
 export type Params = Readonly<Record<string, number>>;
 
@@ -44,8 +48,14 @@ export interface Target {
 }
 
 export class Recorder {
+  /** What goes wrong in its calls. */
+  readonly faults: Faults;
   readonly #gpu: GpuDevice;
   readonly #pipelines: Pipelines;
+  /** All that were made and not destroyed, but for those that results are read through. */
+  readonly #buffers = new Set<GPUBuffer>();
+  /** Those that may have recorded copies from buffers of this one, and not submitted them. */
+  readonly #borrowers = new Set<Recorder>();
   readonly #params: GPUBuffer;
   readonly #words = new Uint32Array(MOST_CALLS * PARAM_WORDS);
   #calls = 0;
@@ -55,15 +65,17 @@ export class Recorder {
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
   #groups = new WeakMap<GPUBuffer, WeakMap<GPUBuffer, GPUBindGroup>>();
-  /** Buffers to read through that are free. */
-  #staging: GPUBuffer[] = [];
+  readonly #staging = new Staging((size) => this.#create(size, USAGE.mapRead | USAGE.copyTarget));
   /** Reads that are recorded and wait for the rest of their command buffer. */
   #reads = 0;
   #submissions = 0;
   #readBytes = 0;
   #closed = false;
+  /** Nothing is done any more: see `abandon`. */
+  #isAbandoned = false;
 
   constructor(gpu: GpuDevice, pipelines: Pipelines) {
+    this.faults = new Faults(gpu);
     this.#gpu = gpu;
     this.#pipelines = pipelines;
     this.#params = this.createBuffer(MOST_CALLS * PARAM_BYTES, USAGE.uniform | USAGE.copyTarget);
@@ -75,8 +87,32 @@ export class Recorder {
     return { submissions: this.#submissions, readBytes: this.#readBytes };
   }
 
+  /**
+   * Memory that the device turns out not to have is an error that arrives later.
+   *
+   * @throws {UnsupportedError} If everything was given back after a failure.
+   */
   createBuffer(size: number, usage: number): GPUBuffer {
-    return this.#gpu.device.createBuffer({ size, usage });
+    const buffer = this.#create(size, usage);
+    this.#buffers.add(buffer);
+    return buffer;
+  }
+
+  /** Gives a buffer back, once all that was recorded has read it. */
+  destroy(...buffers: readonly GPUBuffer[]): void {
+    this.submit();
+    for (const borrower of this.#borrowers) borrower.submit();
+    this.#borrowers.clear();
+    for (const buffer of buffers) {
+      buffer.destroy();
+      this.#buffers.delete(buffer);
+    }
+  }
+
+  /** Says that `borrower` records copies from buffers of this one: what makes them is submitted before. */
+  lend(borrower: Recorder): void {
+    this.submit();
+    this.#borrowers.add(borrower);
   }
 
   /**
@@ -93,6 +129,7 @@ export class Recorder {
     list?: ArrayLike<number>,
   ): void {
     if (this.#closed) throw new TypeError("Cannot compute: backend is closed");
+    if (this.#isAbandoned) return;
     if (this.#calls === MOST_CALLS) this.submit();
     const at = this.#calls * PARAM_WORDS;
     fieldsOf(kernel).forEach(({ name, type }, i) => {
@@ -110,6 +147,7 @@ export class Recorder {
 
   /** Records commands that are no dispatches. */
   encode(record: (encoder: GPUCommandEncoder) => void): void {
+    if (this.#isAbandoned) return;
     this.#pass?.end();
     this.#pass = null;
     this.#encoder ??= this.#gpu.device.createCommandEncoder();
@@ -119,9 +157,10 @@ export class Recorder {
   /** Writes what later calls see; earlier ones do not. `offset` and the length are multiples of 4. */
   write(buffer: GPUBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
     const { byteLength } = data;
+    if (this.#isAbandoned) return;
     if (this.#encoder === null || this.#uploaded + byteLength > UPLOAD_BYTES) {
       this.submit();
-      this.#gpu.device.queue.writeBuffer(buffer, offset, data);
+      this.faults.within(() => this.#gpu.device.queue.writeBuffer(buffer, offset, data));
       return;
     }
     const from = this.#uploaded;
@@ -131,6 +170,10 @@ export class Recorder {
   }
 
   submit(): void {
+    if (this.#encoder !== null) this.faults.within(() => this.#submit());
+  }
+
+  #submit(): void {
     this.#pass?.end();
     this.#pass = null;
     if (this.#encoder === null) return;
@@ -147,43 +190,72 @@ export class Recorder {
   /**
    * Bytes of a buffer as they are after all calls so far.
    *
-   * @throws {UnsupportedError} If the device was lost, or a call was not possible.
+   * @throws {UnsupportedError} If the device was lost, or a call before was not possible.
    */
   async read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
-    expectWell(this.#gpu);
-    const staging = this.#takeStaging(bytes);
+    this.faults.expectWell();
+    const staging = this.#staging.take(bytes);
     this.encode((encoder) => encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes));
     this.#readBytes += bytes;
     this.#reads++;
     await null;
     this.#reads--;
-    this.submit();
     try {
-      await staging.mapAsync(MAP_READ, 0, bytes);
+      await this.faults.within(() => {
+        this.#submit();
+        return staging.mapAsync(MAP_READ, 0, bytes);
+      });
     } catch (cause) {
-      expectWell(this.#gpu);
-      throw new UnsupportedError("Cannot go on with WebGPU: nothing can be read back", { cause });
+      await this.faults.settled();
+      if (this.faults.failure === null) await this.#lost();
+      if (this.faults.failure === null) {
+        const why = cause instanceof Error ? cause.message : String(cause);
+        this.faults.fail(`nothing can be read back (${why})`);
+      }
+      throw new UnsupportedError(`Cannot go on with WebGPU: ${this.faults.failure}`, { cause });
     }
     const values = staging.getMappedRange(0, bytes).slice(0);
     staging.unmap();
-    if (this.#closed) staging.destroy();
-    else this.#staging.push(staging);
-    // An error of the calls before arrives no later than what they made.
-    expectWell(this.#gpu);
+    this.#staging.give(staging);
+    // Errors of the calls before may arrive later than what they made.
+    await this.faults.settled();
+    this.faults.expectWell();
     return values;
   }
 
-  /** Nothing that was recorded and not submitted is done, unless someone waits for it. */
+  /** Destroys all buffers. Nothing that was recorded and not submitted is done, unless someone waits for it. */
   close(): void {
     if (this.#reads > 0) this.submit();
     this.#closed = true;
+    this.#giveBack();
+  }
+
+  /**
+   * After a failure: gives all memory back, as whoever goes on elsewhere may need it. Whoever does not know yet is not disturbed:
+   * what is recorded is not done, and reads are refused.
+   */
+  abandon(): void {
+    this.faults.fail("given up");
+    this.#isAbandoned = true;
+    this.#giveBack();
+  }
+
+  #create(size: number, usage: number): GPUBuffer {
+    if (this.#isAbandoned) this.faults.expectWell();
+    return this.faults.taking(() => this.#gpu.device.createBuffer({ size, usage }));
+  }
+
+  #giveBack(): void {
     this.#pass?.end();
     this.#pass = null;
     this.#encoder = null;
-    for (const staging of this.#staging) staging.destroy();
-    this.#staging = [];
-    this.#params.destroy();
-    this.#uploads.destroy();
+    this.#staging.close();
+    this.destroy(...this.#buffers);
+  }
+
+  /** Waits for word that the device was lost: some hosts tell what cannot be read because of it before. */
+  async #lost(): Promise<void> {
+    await Promise.race([this.#gpu.device.lost, new Promise((resolve) => setTimeout(resolve, LOST_MS))]);
   }
 
   #openPass(): GPUComputePassEncoder {
@@ -202,29 +274,14 @@ export class Recorder {
     let group = bySecond.get(second);
     if (group === undefined) {
       const buffers = second === floats ? [floats] : [floats, second];
-      group = this.#gpu.device.createBindGroup({
-        layout: this.#pipelines.groupLayouts[kind],
-        entries: [
-          { binding: 0, resource: { buffer: this.#params, size: PARAM_BYTES } },
-          ...buffers.map((buffer, i) => ({ binding: i + 1, resource: { buffer } })),
-        ],
-      });
+      const entries = [
+        { binding: 0, resource: { buffer: this.#params, size: PARAM_BYTES } },
+        ...buffers.map((buffer, i) => ({ binding: i + 1, resource: { buffer } })),
+      ];
+      const layout = this.#pipelines.groupLayouts[kind];
+      group = this.faults.within(() => this.#gpu.device.createBindGroup({ layout, entries }));
       bySecond.set(second, group);
     }
     return group;
-  }
-
-  /** The smallest that is large enough, or a new one. */
-  #takeStaging(bytes: number): GPUBuffer {
-    const fitting = this.#staging.filter(({ size }) => size >= bytes).sort((a, b) => a.size - b.size)[0];
-    if (fitting !== undefined) {
-      this.#staging.splice(this.#staging.indexOf(fitting), 1);
-      return fitting;
-    }
-    // Those that are too small would pile up.
-    for (const staging of this.#staging.splice(2)) staging.destroy();
-    let size = 256;
-    while (size < bytes) size *= 2;
-    return this.createBuffer(size, USAGE.mapRead | USAGE.copyTarget);
   }
 }

@@ -1,14 +1,21 @@
 /**
  * region: one GPU buffer, given out in parts of 16 bytes and more, that grows.
  *
- * All that kernels read and write stands in two regions, floats and KV pages, which are bound whole: what is bound twice to
- * one call must not be written to. A region cannot be larger than a binding, 128 MiB at least.
+ * All that kernels write stands in regions, one of all floats and some of keys and values (kv-regions.ts), which are bound whole:
+ * what is bound twice to one call must not be written to. A region cannot be larger than a binding, 128 MiB at least.
+ *
+ * A device that has not the memory to grow says so later; whoever reads then is told (faults.ts).
  */
 import { grouped, MemoryError } from "../../errors.ts";
 import { type Recorder, USAGE } from "./recorder.ts";
 
 const ALIGNMENT = 16;
 const FIRST_BYTES = 1 << 16;
+
+/** Bytes that so many take. */
+export function aligned(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}
 
 interface Free {
   offset: number;
@@ -38,7 +45,7 @@ export class Region {
 
   /** @returns Offset in bytes. @throws {MemoryError} If the region would have to be larger than a binding. */
   allocate(length: number): number {
-    const bytes = Math.max(ALIGNMENT, Math.ceil(length / ALIGNMENT) * ALIGNMENT);
+    const bytes = Math.max(ALIGNMENT, aligned(length));
     let index = this.#free.findIndex((free) => free.bytes >= bytes);
     if (index < 0) {
       this.#grow(bytes);
@@ -65,7 +72,7 @@ export class Region {
   }
 
   close(): void {
-    this.#buffer.destroy();
+    this.#recorder.destroy(this.#buffer);
   }
 
   #join(index: number): void {
@@ -89,8 +96,7 @@ export class Region {
     const size = Math.min(this.#maxBytes, Math.max(2 * before.size, least));
     this.#buffer = this.#create(size);
     this.#recorder.encode((encoder) => encoder.copyBufferToBuffer(before, 0, this.#buffer, 0, before.size));
-    this.#recorder.submit();
-    before.destroy();
+    this.#recorder.destroy(before);
     if (tail > 0) last!.bytes += size - before.size;
     else this.#free.push({ offset: before.size, bytes: size - before.size });
   }

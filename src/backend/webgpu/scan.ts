@@ -9,7 +9,7 @@ import { type Floats, stride } from "../backend.ts";
 import type { DrawTask, Scanned, ScanTask } from "../draw-kernels.ts";
 import { DrawSheet, type ScanPlace } from "./draw-sheet.ts";
 import { wordOf } from "./floats.ts";
-import type { PutSheet, SheetHost } from "./sheet-host.ts";
+import { type PutSheet, runTasks, type SheetHost } from "./sheet-host.ts";
 import { groupsOf } from "./wgsl/row.ts";
 import { SCAN_HEAD_WORDS, scanWords } from "./wgsl/scan.ts";
 import { NONE } from "./wgsl/task.ts";
@@ -61,16 +61,13 @@ export async function scan(
     isBlock: isBlock ? 1 : 0,
     u: down(uniform(seed, start, STAGE.residual, 0)),
   };
-  if (sheet.hasChanges) put.run("drawChange", [1]);
-  put.run("drawLargest", [groups]);
-  put.run("drawRace", [groups]);
-  put.run("drawJoin", [1]);
-  put.run("scanWeights", [1, 1], params);
-  if (isBlock && count > 0) put.run("scanMass", [groups, count], params);
-  put.run("scanDecide", [1, 1], params);
-  put.run("scanSums", [groups, 1], params);
-  put.run("scanPick", [1, 1], params);
-  if (sheet.hasChanges) put.run("drawRestore", [1]);
+  runTasks(put, sheet, () => {
+    put.run("scanWeights", [1, 1], params);
+    if (isBlock && count > 0) put.run("scanMass", [groups, count], params);
+    put.run("scanDecide", [1, 1], params);
+    put.run("scanSums", [groups, 1], params);
+    put.run("scanPick", [1, 1], params);
+  });
   const read = await put.read(sheet.extra, sheet.extra + SCAN_HEAD_WORDS + count);
   const [accepted, token, , odd] = new Uint32Array(read);
   if (odd > 0) return null;

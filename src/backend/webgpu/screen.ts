@@ -107,9 +107,7 @@ export class GpuScreenKernels implements ScreenKernels {
 
   freeCodes(codes: ProductCodes): void {
     const { chunks, tables, vocab, hidden } = codes as GpuProductCodes;
-    // What has been recorded may still read them.
-    this.#target.recorder.submit();
-    for (const { buffer } of chunks) buffer.destroy();
+    this.#target.recorder.destroy(...chunks.map(({ buffer }) => buffer));
     this.#floats.free(tables);
     this.#floats.memory.release(productShape(vocab, hidden).codes);
   }

@@ -57,8 +57,8 @@ class DeviceUser implements GpuDevice {
     return this.#shared.device.subgroupSize;
   }
 
-  get packed() {
-    return this.#shared.device.packed;
+  get products() {
+    return this.#shared.device.products;
   }
 
   get variant() {

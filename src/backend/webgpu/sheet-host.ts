@@ -39,3 +39,21 @@ export class SheetHost {
     };
   }
 }
+
+/**
+ * Records what is asked of the rows of a sheet.
+ *
+ * @param use Records what needs their laws; then changes are taken back.
+ */
+export function runTasks(put: PutSheet, sheet: DrawSheet, use: () => void = () => {}): void {
+  if (sheet.hasChanges) put.run("drawChange", [1]);
+  if (sheet.hasWhole) {
+    put.run("drawLargest", [sheet.groups]);
+    put.run("drawRace", [sheet.groups]);
+    put.run("drawJoin", [1]);
+  }
+  if (sheet.hasLists) put.run("drawList", [1]);
+  if (sheet.hasCuts) put.run("drawCut", [1]);
+  use();
+  if (sheet.hasChanges) put.run("drawRestore", [1]);
+}

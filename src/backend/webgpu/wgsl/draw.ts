@@ -6,7 +6,9 @@
  * Several rows in one call: group.y is the row, and what is asked of it stands in a table of TASK_WORDS words each. Logits
  * that pipelines change are changed in the row, and put back afterwards.
  *
- *     drawChange   drawLargest   drawRace   drawJoin   drawList   drawRestore
+ *     drawChange   drawLargest   drawRace   drawJoin                        drawRestore      a token, of all or the best
+ *     drawChange   drawList                                                 drawRestore      a list
+ *     drawChange   drawCut                                                  drawRestore      a token, of what cuts leave
  *
  * The two best scores come back with the winner: who is closer to the other than rounding may have put it is not believed.
  *
@@ -15,56 +17,17 @@
  */
 import { STAGE } from "../../../philox.ts";
 import type { Kernel } from "../kernel.ts";
+import { TWO_BEST, TWO_LARGEST } from "./best.ts";
 import { changeKernels } from "./change.ts";
+import { cutKernels } from "./cut.ts";
 import { listKernels } from "./list.ts";
 import { PHILOX } from "./philox.ts";
-import { MAIN, THREADS, taskKernel } from "./task.ts";
-
-const TWO_LARGEST = /* wgsl */ `
-var<workgroup> largest_orders: array<u32, ${THREADS}>;
-var<workgroup> second_orders: array<u32, ${THREADS}>;
-var<workgroup> places: array<u32, ${THREADS}>;
-/** Into the first element of each: the largest, the lowest id that has it, and the second. */
-fn join_two_largest(thread: u32) {
-  workgroupBarrier();
-  for (var half = ${THREADS / 2}u; half > 0u; half /= 2u) {
-    if (thread < half) {
-      let order = largest_orders[thread + half];
-      let id = places[thread + half];
-      let seconds = max(second_orders[thread], second_orders[thread + half]);
-      second_orders[thread] = max(seconds, min(largest_orders[thread], order));
-      if (order > largest_orders[thread] || (order == largest_orders[thread] && id < places[thread])) {
-        largest_orders[thread] = order;
-        places[thread] = id;
-      }
-    }
-    workgroupBarrier();
-  }
-}`;
-
-const TWO_BEST = /* wgsl */ `
-var<workgroup> first: array<f32, ${THREADS}>;
-var<workgroup> second: array<f32, ${THREADS}>;
-var<workgroup> winner: array<u32, ${THREADS}>;
-fn join_two_best(thread: u32) {
-  workgroupBarrier();
-  for (var half = ${THREADS / 2}u; half > 0u; half /= 2u) {
-    if (thread < half) {
-      let other = thread + half;
-      let isBetter = first[other] > first[thread];
-      second[thread] = max(max(second[thread], second[other]), min(first[thread], first[other]));
-      if (isBetter) {
-        first[thread] = first[other];
-        winner[thread] = winner[other];
-      }
-    }
-    workgroupBarrier();
-  }
-}`;
+import { HIGHEST_GUMBEL, MAIN, SCANNED, THREADS, taskKernel } from "./task.ts";
 
 export const drawKernels: Readonly<Record<string, Kernel>> = {
   ...changeKernels,
   ...listKernels,
+  ...cutKernels,
   /** Parts: per group the largest order, whose it is, and the second. */
   drawLargest: taskKernel(
     "drawLargest",
@@ -96,7 +59,6 @@ ${MAIN} {
   drawRace: taskKernel(
     "drawRace",
     /* wgsl */ `${PHILOX}${TWO_BEST}
-const HIGHEST_GUMBEL = 22.9;
 ${MAIN} {
   let x = task(group.y, X);
   let mask = task(group.y, MASK);
@@ -111,8 +73,9 @@ ${MAIN} {
   var best = LOWEST;
   var next = LOWEST;
   var token = 0u;
-  // Of the best token alone no law is needed.
-  let quads = select((p.count + 3u) / 4u, 0u, inverse == 0.0);
+  // Of the best token alone no law is needed, and for lists and cuts other kernels are there.
+  let isElsewhere = inverse == 0.0 || task(group.y, CUT_COUNT) > 0u || !(isRace || task(group.y, LIST) == ${SCANNED}u);
+  let quads = select((p.count + 3u) / 4u, 0u, isElsewhere);
   for (var quad = group.x * ${THREADS}u + thread; quad < quads; quad += p.groups * ${THREADS}u) {
     var scores = vec4<f32>(LOWEST);
     for (var j = 0u; j < 4u; j++) {
@@ -124,7 +87,7 @@ ${MAIN} {
       sum += exponential(scores[j]);
     }
     let most = max(max(scores.x, scores.y), max(scores.z, scores.w));
-    if (!isRace || most == LOWEST || most + HIGHEST_GUMBEL < next) { continue; }
+    if (!isRace || most == LOWEST || most + ${HIGHEST_GUMBEL} < next) { continue; }
     let words = philox(vec4<u32>(position, ${STAGE.gumbel}u, quad, 0u), key);
     for (var j = 0u; j < 4u; j++) {
       if (scores[j] == LOWEST) { continue; }
@@ -151,7 +114,7 @@ ${MAIN} {
   }
 }`,
   ),
-  /** One group per row. Result: of a token RESULT_WORDS words; of a list the largest logit and the sum, in its head. */
+  /** One group per row. Result: of a token RESULT_WORDS words; of a law what it needs: all tokens are of it. */
   drawJoin: taskKernel(
     "drawJoin",
     /* wgsl */ `${TWO_LARGEST}${TWO_BEST}
@@ -183,6 +146,8 @@ ${MAIN} {
   if (task(group.y, LIST) > 0u) {
     floats[result + 1u] = largest;
     floats[result + 2u] = bitcast<u32>(total);
+    floats[result + 3u] = 0u;
+    floats[result + 4u] = 0u;
     return;
   }
   let token = select(winner[0], places[0], task(group.y, INVERSE) == 0u);

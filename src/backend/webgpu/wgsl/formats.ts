@@ -49,6 +49,26 @@ fn fifths(bits: u32, first: u32) -> vec4<u32> {
 }
 `;
 
+const SIGNED = /* wgsl */ `
+fn signed(word: u32) -> vec4<f32> {
+  return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
+}`;
+
+/**
+ * IQ4_NL: four codes as the bytes −127, −104, −83, −65 | −49, −35, −22, −10 | 1, 13, 25, 38 | 53, 69, 89, 113. The word of four
+ * levels is chosen, then the byte: an array that is indexed would be memory of each thread.
+ */
+const NON_LINEAR = /* wgsl */ `
+fn levels_of(codes: u32) -> u32 {
+  let code = vec4<u32>(codes) >> vec4<u32>(0u, 8u, 16u, 24u);
+  let isOdd = (code & vec4<u32>(4u)) != vec4<u32>(0u);
+  let negative = select(vec4<u32>(0xbfad9881u), vec4<u32>(0xf6eaddcfu), isOdd);
+  let positive = select(vec4<u32>(0x26190d01u), vec4<u32>(0x71594535u), isOdd);
+  let four = select(negative, positive, (code & vec4<u32>(8u)) != vec4<u32>(0u));
+  let level = ((four >> ((code & vec4<u32>(3u)) * 8u)) & vec4<u32>(255u)) << vec4<u32>(0u, 8u, 16u, 24u);
+  return (level.x | level.y) | (level.z | level.w);
+}`;
+
 /** Codes of weights 4i … 4i + 3 of a unit. */
 const nibblePieces = range(8).map((i) => `nibbles(u.codes[${i % 4}] >> ${i < 4 ? 0 : 4}u)`);
 const fifthPieces = nibblePieces.map((piece, i) => `(${piece} | fifths(u.fifth, ${4 * i}u))`);
@@ -126,9 +146,7 @@ fn load(row: u32, unit: u32) -> Unit {
   let at = 2u * (row * p.units + unit);
   return Unit(weights[at], weights[at + 1u], ${HALF_SCALE});
 }
-fn signed(word: u32) -> vec4<f32> {
-  return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
-}`,
+${SIGNED}`,
   },
   Q4_0: nibbleFormat(
     [halves],
@@ -138,13 +156,10 @@ fn signed(word: u32) -> vec4<f32> {
   IQ4_NL: nibbleFormat(
     [halves],
     { scale: HALF_SCALE },
-    nibblePieces.map((code) => `(non_linear(${code}) * u.scale)`),
-    /* wgsl */ `
-const TABLE = array<f32, 16>(-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0);
-fn non_linear(codes: vec4<u32>) -> vec4<f32> {
-  var table = TABLE;
-  return vec4<f32>(table[codes.x], table[codes.y], table[codes.z], table[codes.w]);
-}`,
+    range(8).map(
+      (i) => `(signed(levels_of((u.codes[${i % 4}] >> ${i < 4 ? 0 : 4}u) & 0x0f0f0f0fu)) * u.scale)`,
+    ),
+    `${SIGNED}\n${NON_LINEAR}`,
   ),
   Q4_1: nibbleFormat(
     [words],

@@ -8,8 +8,8 @@
  * Order     a thread's sum in order of k, then the sums in order of l. Both kernels and all numbers of columns keep it, so a
  *           column has the same bits however many there are. It is why sums are not left to `subgroupAdd`, whose order is the
  *           driver's own; with 4 rows to a thread, adding up is a twentieth of the work.
- * Packed    inputs rounded beforehand, sums of a unit in whole numbers (wgsl/packed.ts); else f32 throughout.
- * f16       not used: sums of products with 11 bits are further off than Q8_0 is, and memory has no more to give for them.
+ * Variants  f32 throughout; or inputs rounded beforehand, and sums of a unit made of whole numbers (wgsl/packed.ts) or of half
+ *           floats (wgsl/halves.ts).
  *
  * Why it should keep up with memory (counted, not measured; ops: of a lane; SM: an H100's 132 multiprocessors):
  *   loads   a thread has a unit of 4 rows under way, 128 bytes of Q8_0 or 64 of Q4_0, in vectors of 16 bytes; threads beside
@@ -18,16 +18,18 @@
  *   ops     for a weight of Q8_0 or Q4_0 5.6 with one column, 12.6 with eight; packed 1.1 and 1.2, with eight 4.6 and 3.4. At
  *           2 TB/s, 0.7 of what an H100 copies, 8.1 weights of Q8_0 or 15.3 of Q4_0 pass an SM in a clock, which has 128 ops:
  *           one column needs 45 and 86, packed 9 and 18; eight 102 and, too many, 193, packed 37 and 52. An integrated GPU of
- *           1e12 ops and 50 GB/s comes to 0.2 and 0.4 of its time, packed 0.1; with eight columns of Q4_0 0.8, packed 0.2.
+ *           1e12 ops and 50 GB/s comes to 0.2 and 0.4 of its time, packed 0.1; with eight columns of Q4_0 0.8, packed 0.2. Halves
+ *           are 3.5 and 12.6, or 2.5 and 8 where two are multiplied at once.
  *   inputs  are read once for 4 rows, from the first cache, where all teams find the same.
  *   groups  V = 151,936 and D = 896 are 4,748 workgroups of 32 rows, 36 for each SM: no long tail. Wide rows get teams of 32
  *           threads, so that 4,096 rows are 512 workgroups.
  */
 import type { WeightType } from "../../../format/blocks.ts";
 import type { Kernel } from "../kernel.ts";
+import type { RoundedProducts } from "./codes.ts";
 import { GPU_FORMATS, piecesOf, SECTIONS } from "./formats.ts";
-import { PACKED_FORMATS, type PackedFormat, packedSum } from "./packed.ts";
-import { PACKED_FEATURE, vectorsOfBlock } from "./round.ts";
+import { vectorsOfBlock } from "./round.ts";
+import { roundedProducts, type Variant } from "./variant.ts";
 
 /** Threads of a workgroup. */
 const THREADS = 64;
@@ -35,6 +37,9 @@ const THREADS = 64;
 /** Columns that are made together, fewest first. */
 export const COLUMN_VARIANTS = [1, 4, 8] as const;
 export type ColumnVariant = (typeof COLUMN_VARIANTS)[number];
+
+/** Sums of a thread in workgroup memory at a time: 5 KiB of perhaps 32 for all workgroups, which registers allow six of. */
+const MOST_PARTS = 16;
 
 /** Rows that a team makes: a vector of the result. */
 const ROWS = 4;
@@ -71,21 +76,23 @@ fn dot4(w: vec4<f32>, x: vec4<f32>, sum: f32) -> f32 {
   return fma(w.w, x.w, fma(w.z, x.z, fma(w.y, x.y, fma(w.x, x.x, sum))));
 }`;
 
-/** @param packed Whether inputs are rounded; only for types of PACKED_FORMATS. */
-export function matmulKernel(type: WeightType, columns: ColumnVariant, packed: boolean): Kernel {
-  const format = packed ? PACKED_FORMATS[type]! : null;
+export function matmulKernel(type: WeightType, columns: ColumnVariant, variant: Variant): Kernel {
+  const rounded = roundedProducts(type, variant);
   const values = columns * ROWS;
+  const some = Math.min(values, MOST_PARTS);
   const each = range(columns);
   return {
-    name: `matmul ${type} ${columns}${packed ? " packed" : ""}`,
+    name: `matmul ${type} ${columns}${rounded === null ? "" : ` ${variant}`}`,
     kind: "weights",
-    floats: packed ? "vec4<u32>" : "vec4<f32>",
+    floats: rounded === null ? "vec4<f32>" : "vec4<u32>",
     second: "vec4<u32>",
-    requires: packed ? [PACKED_FEATURE] : [],
+    features: rounded?.features,
+    requires: rounded?.requires,
     params: MATMUL_PARAMS,
     code: /* wgsl */ `${piecesOf(type)}
+${rounded?.code ?? ""}
 ${DOT4}
-var<workgroup> parts: array<f32, ${values * (THREADS + 1)}>;
+var<workgroup> parts: array<f32, ${some * (THREADS + 1)}>;
 var<workgroup> results: array<f32, ${(THREADS / 8) * values}>;
 
 @compute @workgroup_size(${THREADS})
@@ -106,30 +113,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     ${range(ROWS)
       .map((r) => `let u${r} = load(row${r}, unit);`)
       .join("\n    ")}
-    ${format === null ? plainStep(type, each) : packedStep(format, each)}
+    ${rounded === null ? plainStep(type, each) : roundedStep(rounded, each)}
   }
-  ${range(values)
-    .map((v) => `parts[${v * (THREADS + 1)}u + thread] = sum${v};`)
+  ${range(values / some)
+    .map((i) => addUp(i * some, some, values))
     .join("\n  ")}
-  workgroupBarrier();
-  // Value i: of team i / ${values} what its threads have in their sum i % ${values}.
-  for (var i = thread; i < teams * ${values}u; i += ${THREADS}u) {
-    let start = i % ${values}u * ${THREADS + 1}u + i / ${values}u * p.lanes;
-    var sum = 0.0;
-    for (var l = 0u; l < p.lanes; l++) { sum += parts[start + l]; }
-    results[i] = sum;
-  }
-  workgroupBarrier();
   for (var i = thread; i < teams * ${columns}u; i += ${THREADS}u) {
     let c = column + i % ${columns}u;
     let r = firstRow + i / ${columns}u * ${ROWS}u;
     let four = vec4<f32>(${range(ROWS)
       .map((r) => `results[${ROWS}u * i + ${r}u]`)
       .join(", ")});
-    if (r < p.rows && c < p.columns) { floats[p.out + c * p.outStride + r / ${ROWS}u] = ${packed ? "bitcast<vec4<u32>>(four)" : "four"}; }
+    if (r < p.rows && c < p.columns) { floats[p.out + c * p.outStride + r / ${ROWS}u] = ${rounded === null ? "four" : "bitcast<vec4<u32>>(four)"}; }
   }
 }`,
   };
+}
+
+/** Adds up, in order, what the threads of each team have in `some` of the sums, from `first` on. */
+function addUp(first: number, some: number, values: number): string {
+  return `${range(some)
+    .map((v) => `parts[${v * (THREADS + 1)}u + thread] = sum${first + v};`)
+    .join("\n  ")}
+  workgroupBarrier();
+  for (var i = thread; i < teams * ${some}u; i += ${THREADS}u) {
+    let start = i % ${some}u * ${THREADS + 1}u + i / ${some}u * p.lanes;
+    var sum = 0.0;
+    for (var l = 0u; l < p.lanes; l++) { sum += parts[start + l]; }
+    results[i / ${some}u * ${values}u + ${first}u + i % ${some}u] = sum;
+  }
+  workgroupBarrier();`;
 }
 
 function plainStep(type: WeightType, columns: readonly number[]): string {
@@ -149,24 +162,26 @@ function plainStep(type: WeightType, columns: readonly number[]): string {
   return steps.join("\n    ");
 }
 
-function packedStep(format: PackedFormat, columns: readonly number[]): string {
-  const vectors = vectorsOfBlock(format.levels);
-  const word = (i: number, r: number) => format.words[i].replaceAll("u.", `u${r}.`);
-  const weights = range(ROWS).flatMap((r) => range(8).map((i) => `let w${r}_${i} = ${word(i, r)};`));
-  const products = columns.map((c) => {
-    const loads = range(vectors).map((i) => `let v${i} = floats[x${c} + unit * ${vectors}u + ${i}u];`);
+function roundedStep(products: RoundedProducts, columns: readonly number[]): string {
+  const vectors = vectorsOfBlock(products.rounding);
+  const ofRow = (r: number, name: string, expressions: readonly string[]) =>
+    expressions.map((some, i) => `let ${name}${r}_${i} = ${some.replaceAll(/\bu\./g, `u${r}.`)};`);
+  const rows = range(ROWS).flatMap((r) => [
+    ...ofRow(r, "w", products.weights),
+    ...ofRow(r, "f", products.factors),
+  ]);
+  const steps = columns.map((c) => {
+    const inputs = products.inputs((i) => `floats[x${c} + unit * ${vectors}u + ${i}u]`);
     const sums = range(ROWS).map((r) => {
-      const at = `sum${ROWS * c + r}`;
-      const sum = packedSum(
-        format,
-        at,
+      const sum = `sum${ROWS * c + r}`;
+      const more = products.sum(
+        sum,
         (i) => `w${r}_${i}`,
-        (i) => `v${i}`,
-        (name) => `u${r}.${name}`,
+        (i) => `f${r}_${i}`,
       );
-      return `${at} = ${sum};`;
+      return `${sum} = ${more};`;
     });
-    return `{ ${[...loads, ...sums].join("\n")} }`;
+    return `{ ${[...inputs, ...sums].join("\n")} }`;
   });
-  return [...weights, ...products].join("\n    ");
+  return [...rows, ...steps].join("\n    ");
 }

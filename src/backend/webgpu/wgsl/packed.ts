@@ -1,89 +1,53 @@
 /**
- * packed: formats whose products can be made of whole numbers, four at a time (`dot4I8Packed`), of inputs rounded by wgsl/round.ts.
+ * packed: products that are made of whole numbers, four at a time (`dot4I8Packed`), of inputs rounded by wgsl/round.ts.
  *
  *     Σ w[k] x[k] over a unit  =  step · (scale · Σ (code of w[k] − zero) · code[k]  +  minimum · Σ code[k])
  *
- * Sums of codes are exact. Levels are those of assembly/matmul/activation.ts, so rounding the inputs costs what it costs there:
- * 127 for Q4_0 and Q4_K (0.5 % of the error of their weights), 8191 for what has more bits, and twice the dots.
- *
- * Codes     of Q4_1 and Q5_0, Q5_1 would do too; who has them gets f32. IQ4_NL has no codes that are numbers.
+ * Accuracy  sums of codes are exact. Weights of 4 bits, themselves 3e-2 off, get inputs of 127 levels, to which these add 0.5 %;
+ *           what has more bits 8191, and twice the dots. So has assembly/matmul/activation.ts, but for Q4_1 and IQ4_NL, which
+ *           have 8191 there.
+ * IQ4_NL    its 16 levels are numbers of a byte, and looked up as a unit is loaded: kept as bytes they would be twice as many to
+ *           read, and reading is what one column waits for.
  */
-import type { WeightType } from "../../../format/blocks.ts";
-import { type Levels, vectorsOfBlock } from "./round.ts";
+import type { CodeFormat, RoundedProducts } from "./codes.ts";
+import { type Levels, PACKED_FEATURE, vectorsOfBlock } from "./round.ts";
 
-export interface PackedFormat {
-  readonly levels: Levels;
-  /** For each four weights of a unit an expression of `u: Unit`, a word of four codes from −128 to 127. */
-  readonly words: readonly string[];
-  /** Code of weight 0. */
-  readonly zero: number;
-  /** Members of Unit, f32: the scale of all, or one for either half. */
-  readonly scales: readonly string[];
-  /** Member of Unit that is added to each product of scale and code. */
-  readonly minimum?: string;
+function levelsFor({ bits }: CodeFormat): Levels {
+  return bits === 4 ? 127 : 8191;
 }
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
-const nibbles = range(8).map((i) => `(u.codes[${i % 4}] >> ${i < 4 ? 0 : 4}u) & 0x0f0f0f0fu`);
-/** Four bits to the fifth places of four bytes: the factor puts them at 0, 7, 14 and 21, of which each byte keeps its first. */
-const fifths = nibbles.map(
-  (word, i) => `(${word}) | (((((u.fifth >> ${4 * i}u) & 15u) * 0x00204081u) & 0x01010101u) << 4u)`,
-);
-/** Two bits each to the fifth and sixth; then less 32, byte by byte: the highest bit is kept from being borrowed from. */
-const sixths = nibbles.map((word, i) => {
-  const high = `(u.high${i < 4 ? 0 : 1} >> ${8 * (i % 4)}u)`;
-  const spread = [3, 12, 48, 192].map((mask, k) => `((${high} & ${mask}u) << ${4 + 6 * k}u)`).join(" | ");
-  return `((((${word}) | ${spread}) | 0x80808080u) - 0x20202020u) ^ 0x80808080u`;
-});
-
-export const PACKED_FORMATS: Readonly<Partial<Record<WeightType, PackedFormat>>> = {
-  Q8_0: {
-    levels: 8191,
-    words: range(8).map((i) => `u.${i < 4 ? "low" : "high"}[${i % 4}]`),
-    zero: 0,
-    scales: ["scale"],
-  },
-  Q4_0: { levels: 127, words: nibbles, zero: 8, scales: ["scale"] },
-  Q4_K: { levels: 127, words: nibbles, zero: 0, scales: ["scale"], minimum: "minimum" },
-  Q5_K: { levels: 8191, words: fifths, zero: 0, scales: ["scale"], minimum: "minimum" },
-  Q6_K: { levels: 8191, words: sixths, zero: 0, scales: ["scale0", "scale1"] },
-};
-
-/** What a unit's sums are multiplied with: members of Unit. */
-export function factorsOf({ scales, minimum }: PackedFormat): readonly string[] {
-  return minimum === undefined ? scales : [...scales, minimum];
-}
-
-/**
- * WGSL of a sum and the products of a unit of weights with a block of inputs, added to it.
- *
- * @param weight Expression of word i of the weights' codes.
- * @param input  Expression of vector i of the block.
- * @param factor Expression of a member of Unit.
- */
-export function packedSum(
-  { levels, zero, scales, minimum }: PackedFormat,
-  sum: string,
-  weight: (word: number) => string,
-  input: (vector: number) => string,
-  factor: (name: string) => string,
-): string {
-  const meta = input(vectorsOfBlock(levels) - 1);
-  const step = `bitcast<f32>(${meta}.x)`;
-  const sumOfCodes = `bitcast<i32>(${meta}.y)`;
-  const words = 8 / scales.length;
-  let result = sum;
-  if (minimum !== undefined) result = `fma(f32(${sumOfCodes}), ${factor(minimum)} * ${step}, ${result})`;
-  for (const [i, scale] of scales.entries()) {
-    const dots = (first: number) =>
-      range(words)
-        .map((j) => i * words + j)
-        .map((word) => `dot4I8Packed(${weight(word)}, ${input(first + (word >> 2))}[${word % 4}])`)
-        .join(" + ");
-    const whole = levels === 127 ? dots(0) : `${dots(0)} + 128 * (${dots(2)})`;
-    const offset = zero === 0 ? "" : ` - ${zero} * ${sumOfCodes}`;
-    result = `fma(f32(${whole}${offset}), ${factor(scale)} * ${step}, ${result})`;
-  }
-  return result;
+export function packedProducts(format: CodeFormat): RoundedProducts {
+  const { words, zero, scales, minimum } = format;
+  const levels = levelsFor(format);
+  const last = vectorsOfBlock(levels) - 1;
+  const step = `bitcast<f32>(v${last}.x)`;
+  const sumOfCodes = `bitcast<i32>(v${last}.y)`;
+  const perScale = words.length / scales.length;
+  return {
+    rounding: levels,
+    requires: [PACKED_FEATURE],
+    code: "",
+    weights: words,
+    factors: [...scales, ...(minimum === undefined ? [] : [minimum])].map((name) => `u.${name}`),
+    inputs: (vector) => range(last + 1).map((i) => `let v${i} = ${vector(i)};`),
+    sum(sum, weight, factor) {
+      let result = sum;
+      if (minimum !== undefined) {
+        result = `fma(f32(${sumOfCodes}), ${factor(scales.length)} * ${step}, ${result})`;
+      }
+      for (const i of scales.keys()) {
+        const dots = (first: number) =>
+          range(perScale)
+            .map((j) => i * perScale + j)
+            .map((word) => `dot4I8Packed(${weight(word)}, v${first + (word >> 2)}[${word % 4}])`)
+            .join(" + ");
+        const whole = levels === 127 ? dots(0) : `${dots(0)} + 128 * (${dots(2)})`;
+        const offset = zero === 0 ? "" : ` - ${zero} * ${sumOfCodes}`;
+        result = `fma(f32(${whole}${offset}), ${factor(i)} * ${step}, ${result})`;
+      }
+      return result;
+    },
+  };
 }

@@ -7,7 +7,7 @@
  *     scanSums      sums of that row over chunks of the vocabulary, one per group, and of p
  *     scanPick      the token at u in the cumulative sum, in order of id: chunk, part of a chunk, token
  *
- * p(x) = exp((logit − largest) / T) / Σ, of what drawChange, drawLargest, drawRace and drawJoin left; table as there, one row
+ * p(x) = exp((logit − largest) / T) / Σ, of what drawChange, drawLargest, drawRace and drawJoin, or drawCut left; table as there, one row
  * more than there are tokens. Where nothing is left of the law of a correction it is p, as in round.ts.
  *
  * Accuracy  sums of f32 in trees: within 1e-6 of the mass. A coin or u is rounded towards 0 to 24 bits.
@@ -33,16 +33,20 @@ fn sums_at() -> u32 { return source_at() + 3u; }
 fn float_at(i: u32) -> f32 { return bitcast<f32>(floats[i]); }
 
 /** What all tokens of a row need. */
-struct Law { x: u32, mask: u32, largest: f32, inverse: f32, total: f32, q: u32, q_scale: f32, token: u32 }
+struct Law {
+  x: u32, mask: u32, largest: f32, inverse: f32, total: f32, q: u32, q_scale: f32, token: u32,
+  // The last of the tokens that cuts leave: its order and id.
+  least: u32, last: u32,
+}
 fn law_of(row: u32) -> Law {
   let result = task(row, RESULT);
   return Law(task(row, X), task(row, MASK), float_at(result + 1u), bitcast<f32>(task(row, INVERSE)), float_at(result + 2u),
-    task(row, Q), bitcast<f32>(task(row, Q_SCALE)), task(row, TOKEN));
+    task(row, Q), bitcast<f32>(task(row, Q_SCALE)), task(row, TOKEN), floats[result + 3u], floats[result + 4u]);
 }
 fn p_of(law: Law, id: u32) -> f32 {
   let order = order_at(law.x, law.mask, id);
-  if (order == 0u) { return 0.0; }
-  return exponential(max((value_of(order) - law.largest) * law.inverse, -1e30)) / law.total;
+  if (order == 0u || order < law.least || (order == law.least && id > law.last)) { return 0.0; }
+  return weight_of(order, law.largest, law.inverse) / law.total;
 }
 fn left_of(law: Law, kind: u32, scale: f32, id: u32) -> f32 {
   let own = p_of(law, id);
