@@ -34,6 +34,11 @@ export interface Fused {
   readonly audit?: FuseAudit;
 }
 
+/** What came of a row that was left where it is. */
+export interface Left<T> extends Omit<Fused, "row"> {
+  readonly value: T;
+}
+
 /**
  * @example
  * ```ts
@@ -128,17 +133,20 @@ export class Step<R> {
    * provided, and the kernels settled.
    */
   poll(out?: Float32Array): Fused | Pending {
-    if (this.#fused !== undefined) return this.#fused;
-    if (this.#results.needs.size > 0) return PENDING;
-    const fused = this.#orClose(() => {
-      this.#results.retry();
-      const row = this.#results.demand(this.#program.result);
-      return row === MISSING ? PENDING : this.#finish(out);
+    this.#fused ??= this.#end((row) => this.#read(row, out)) ?? undefined;
+    return this.#fused ?? PENDING;
+  }
+
+  /**
+   * As `poll`, once, for who goes on with the row where kernels have it. It is not known then whether it is one, and has a token.
+   *
+   * @param use Is given the row, before it is given back.
+   */
+  leave<T>(use: (row: R) => T): Left<T> | Pending {
+    return this.#end((row) => {
+      const rest = this.#rest();
+      return rest === PENDING ? PENDING : { value: use(row), ...rest };
     });
-    if (fused === PENDING) return PENDING;
-    this.#fused = fused;
-    this.close();
-    return fused;
   }
 
   /** Gives back the memory of a step that is not finished. */
@@ -147,17 +155,36 @@ export class Step<R> {
     this.#results.close();
   }
 
-  #finish(out: Float32Array | undefined): Fused | Pending {
-    const { kernels, memory } = this.#results;
-    const row = this.#results.get<R>(this.#program.result);
+  /** Ends the step with what `finish` makes of the row, when both are there. */
+  #end<T>(finish: (row: R) => T | Pending): T | Pending {
+    if (this.#results.needs.size > 0) return PENDING;
+    const made = this.#orClose(() => {
+      this.#results.retry();
+      const row = this.#results.demand(this.#program.result) as R | Missing;
+      return row === MISSING ? PENDING : finish(row);
+    });
+    if (made !== PENDING) this.close();
+    return made;
+  }
+
+  #read(row: R, out: Float32Array | undefined): Fused | Pending {
+    const { kernels } = this.#results;
     const top = kernels.top(row);
     if (top === -Infinity) throw new RangeError("Cannot fuse: the plan leaves no token above −∞");
-    const audit = this.#withAudit ? auditOf(this.#results) : undefined;
+    const rest = this.#rest();
     const values = kernels.read(row);
-    if (top === PENDING || values === PENDING || audit === PENDING) return PENDING;
+    if (top === PENDING || values === PENDING || rest === PENDING) return PENDING;
     if (out !== undefined) expectInteger("out.length", out.length, values.length, values.length);
     out?.set(values);
-    return { row: out ?? values.slice(), state: { memory: [...memory] }, ...(audit && { audit }) };
+    return { row: out ?? values.slice(), ...rest };
+  }
+
+  /** Beside the row. */
+  #rest(): Omit<Fused, "row"> | Pending {
+    const audit = this.#withAudit ? auditOf(this.#results) : undefined;
+    return audit === PENDING
+      ? PENDING
+      : { state: { memory: [...this.#results.memory] }, ...(audit && { audit }) };
   }
 
   #orClose<T>(body: () => T): T {

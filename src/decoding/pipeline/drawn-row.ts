@@ -2,20 +2,21 @@
  * drawn-row: pipelines over a row that lies on another device, which draws from it, or tells its best tokens.
  *
  *     edits, mask, greedy                        the best token: the choice
- *     edits, mask, perhaps a temperature         the winner of the race: the choice
+ *     edits, mask, any number of temperatures,   the winner of the race over what the cuts leave: the choice; where that
+ *       top-k, top-p and min-p                   cannot be told, the list for the first cut
  *     edits, mask, top-k, more steps             the k best, and some more if tokens are edited: the candidates
- *     edits, mask, perhaps a temperature,        the best, and the sum of all weights: what top-p or min-p leaves of them
- *       top-p or min-p, more steps               are the candidates, if these are all
+ *     edits, mask, temperatures, top-p or        the best, and the sum of all other weights: what top-p or min-p leaves
+ *       min-p, more steps                        of them are the candidates, if these are all
  *     anything else                              the row
  *
- * A token comes in 32 bytes, a list in 8 per token: of 62 tokens (512 bytes) for top-p and min-p, and of up to 1022 (8 KB)
- * where rows are so flat that fewer have not been enough.
+ * A token comes in 32 bytes, a list in 8 per token: of 62 tokens (512 bytes) for top-p and min-p before steps that a device
+ * does not do, and of up to 1022 (8 KB) where rows are so flat that fewer have not been enough.
  *
  * Lists come with the logits of the row, so that all that follows is what it would have been with the row, number for number:
  * what a device rounds can decide only which tokens are told, and where that might matter the row is asked for.
  */
-import type { DrawnList, DrawTask } from "../../backend/draw-kernels.ts";
-import { USUAL_LIST } from "../../backend/draw-kernels.ts";
+import type { Cut, DrawnList, DrawTask } from "../../backend/draw-kernels.ts";
+import { LIST_ROOM, LONGEST_LIST, MOST_CUTS, USUAL_LIST } from "../../backend/draw-kernels.ts";
 import { log } from "../../math.ts";
 import { allows, bounded, type Candidates } from "./candidates.ts";
 import { EditedTokens } from "./edits.ts";
@@ -23,29 +24,32 @@ import { leadOf, type Planned } from "./plan.ts";
 import { RecordedChanges } from "./recorded-changes.ts";
 import { bestFirst } from "./select.ts";
 import type { Place } from "./step.ts";
-import { kindOf } from "./steps.ts";
-import { isGreedy } from "./temperature.ts";
+import { kindOf, type Step } from "./steps.ts";
+import { isGreedy, type TemperatureStep } from "./temperature.ts";
 
-/** Tokens listed beyond those that are wanted, where rounding may have moved some. */
-const ROOM = 8;
-/** Longer lists take longer than the row. */
-const LONGEST = 1022;
 /** Lists that have not been enough grow by this factor; after so many that were more than that they shrink by it. */
 const GROWTH = 4;
 const PATIENCE = 64;
 /** Above any rounding of sums of f64, relative. */
 const SUM_ERROR = 1e-9;
 
-/** How a pipeline goes about a row. `at`: the step of the plan that cuts the list. */
-type Way =
-  | { readonly kind: "draw"; readonly temperature: number }
-  | { readonly kind: "top-k"; readonly k: number; readonly at: number; readonly sharesPlaces: boolean }
-  | {
-      readonly kind: "top-p" | "min-p";
-      readonly p: number;
-      readonly at: number;
-      readonly temperature: number;
-    };
+/** Temperatures of tasks; beyond, what the pipeline computes is not what it means. */
+const LEAST_TEMPERATURE = 1e-30;
+const MOST_TEMPERATURE = 100;
+
+/** How a pipeline goes about a row. */
+interface Way {
+  /** What a device can do of it; null: it takes a list. */
+  readonly draw: (Pick<DrawTask, "temperature"> & { readonly cuts: readonly Cut[] }) | null;
+  /** The first step that cuts, if there are no others before it than temperatures. */
+  readonly first: FirstCut | null;
+}
+
+interface FirstCut {
+  readonly cut: Cut;
+  /** Of the step in the plan. */
+  readonly at: number;
+}
 
 export class DrawnRow {
   readonly #lead: readonly Planned[];
@@ -77,12 +81,7 @@ export class DrawnRow {
     const { seed, position } = place;
     const mask = this.#mask(place, vocab);
     const task = { ...(changes && { changes }), ...(mask && { mask }), seed, position };
-    if (way.kind === "draw") return { ...task, temperature: way.temperature };
-    if (way.kind !== "top-k") {
-      return { ...task, temperature: way.temperature, list: Math.min(this.#listed, vocab) };
-    }
-    const list = way.k + (changes !== undefined || way.sharesPlaces ? ROOM : 0);
-    return list > LONGEST || 4 * list > vocab ? null : { ...task, temperature: 1, list };
+    return way.draw === null ? this.#listTask(way.first!.cut, task, vocab) : drawTask(way.draw, task, vocab);
   }
 
   /**
@@ -92,19 +91,32 @@ export class DrawnRow {
    */
   load(candidates: Candidates, list: DrawnList, place: Place): number {
     const way = this.#way;
-    if (way === null || way.kind === "draw") return -1;
+    if (!way?.first) return -1;
+    const { cut, at } = way.first;
     const isEdited = this.#loadEdited(candidates, list, place);
     const isAll = list.bound === -Infinity || list.ids.length === candidates.vocab;
     if (candidates.count === 0) return -1;
-    if (way.kind === "top-k") {
-      if (isAll || (!isEdited && !way.sharesPlaces)) return way.at;
-      return this.#cutTop(candidates, way, place, list.bound);
-    }
     if (isAll) return this.#lead.length;
+    const { bound } = list;
+    if (cut.cut === "top-k") {
+      const isExact = !isEdited && cut.ties === "lowest" && list.ids.length >= cut.k;
+      return isExact ? at : this.#cutTop(candidates, cut.k, at, place, bound);
+    }
+    const heat = this.#heat(candidates, at, place);
     const done =
-      way.kind === "min-p" ? cutMinP(candidates, way, list.bound) : cutTopP(candidates, way, list, isEdited);
-    this.#learn(done >= 0, candidates.count);
-    return done;
+      cut.cut === "min-p"
+        ? cutMinP(candidates, cut.p, heat(bound))
+        : cutTopP(candidates, cut.p, list, isEdited ? heat(bound) : -Infinity);
+    if (way.draw === null) this.#learn(done !== null, candidates.count);
+    return done === null ? -1 : at + done;
+  }
+
+  #listTask(cut: Cut, task: Omit<DrawTask, "temperature">, vocab: number): DrawTask | null {
+    if (cut.cut !== "top-k") {
+      return { ...task, temperature: cut.temperature, list: Math.min(this.#listed, vocab) };
+    }
+    const list = cut.k + (task.changes !== undefined || cut.ties === "all" ? LIST_ROOM : 0);
+    return list > LONGEST_LIST || 4 * list > vocab ? null : { ...task, temperature: 1, list };
   }
 
   /** What may be emitted, as far as the lead says so. */
@@ -119,7 +131,7 @@ export class DrawnRow {
   /** How long lists should be: rows of a text resemble each other. It changes nothing but the speed. */
   #learn(wasEnough: boolean, kept: number): void {
     this.#ample = wasEnough && GROWTH * kept < this.#listed ? this.#ample + 1 : 0;
-    if (!wasEnough) this.#listed = Math.min(LONGEST, GROWTH * this.#listed);
+    if (!wasEnough) this.#listed = Math.min(LONGEST_LIST, GROWTH * this.#listed);
     if (this.#ample < PATIENCE) return;
     this.#ample = 0;
     this.#listed = Math.max(USUAL_LIST, Math.floor(this.#listed / GROWTH));
@@ -139,7 +151,15 @@ export class DrawnRow {
     return isEdited;
   }
 
-  #cutTop(candidates: Candidates, { k, at }: Way & { kind: "top-k" }, place: Place, bound: number): number {
+  /** Does the temperatures before step `at`. @returns What they make of other logits. */
+  #heat(candidates: Candidates, at: number, place: Place): (logit: number) => number {
+    const steps = this.#plan.slice(this.#lead.length, at);
+    for (const { step, index } of steps) kindOf(step).apply!(candidates, step, place, index, 0);
+    return (logit) =>
+      steps.reduce((heated, { step }) => bounded(heated / (step as TemperatureStep).temperature), logit);
+  }
+
+  #cutTop(candidates: Candidates, k: number, at: number, place: Place, bound: number): number {
     if (candidates.count < k) return -1;
     const { step, index } = this.#plan[at];
     kindOf(step).apply!(candidates, step, place, index, 0);
@@ -149,23 +169,31 @@ export class DrawnRow {
 
 function wayOf(plan: readonly Planned[], lead: readonly Planned[]): Way | null {
   if (plan.some(({ slot }) => slot >= 0)) return null;
-  let at = lead.length;
-  const step = plan[at]?.step;
-  if (step === undefined) return { kind: "draw", temperature: 1 };
-  if (step.step === "top-k") return { kind: "top-k", k: step.k, at, sharesPlaces: step.ties === "all" };
-  if (isGreedy(step)) {
-    // With one token left, only what forbids tokens makes a difference.
-    const isLast = plan.slice(at + 1).every((next) => kindOf(next.step).edit === undefined && !isMask(next));
-    return isLast ? { kind: "draw", temperature: 0 } : null;
-  }
+  const tail = plan.slice(lead.length);
+  const cuts: Cut[] = [];
   let temperature = 1;
-  if (step.step === "temperature") {
-    temperature = step.temperature;
-    at++;
+  let first: FirstCut | null = null;
+  for (const [i, { step }] of tail.entries()) {
+    if (isGreedy(step)) {
+      // With one token left, only what forbids tokens makes a difference.
+      const isLast = tail.slice(i).every((next) => kindOf(next.step).edit === undefined && !isMask(next));
+      return isLast ? { draw: { temperature: 0, cuts: [] }, first: null } : null;
+    }
+    if (step.step === "temperature") temperature *= step.temperature;
+    const cut = cutOf(step, temperature);
+    if (cut !== null) {
+      cuts.push(cut);
+      first ??= { cut, at: lead.length + i };
+    } else if (step.step !== "temperature") return first && { draw: null, first };
+    const isUsual = temperature >= LEAST_TEMPERATURE && temperature <= MOST_TEMPERATURE;
+    if (!isUsual || cuts.length > MOST_CUTS) return first && { draw: null, first };
   }
-  const cut = plan[at]?.step;
-  if (cut === undefined) return { kind: "draw", temperature };
-  if (cut.step === "top-p" || cut.step === "min-p") return { kind: cut.step, p: cut.p, at, temperature };
+  return { draw: { temperature, cuts }, first };
+}
+
+function cutOf(step: Step, temperature: number): Cut | null {
+  if (step.step === "top-k") return { cut: "top-k", k: step.k, ties: step.ties ?? "lowest" };
+  if (step.step === "top-p" || step.step === "min-p") return { cut: step.step, p: step.p, temperature };
   return null;
 }
 
@@ -173,30 +201,42 @@ function isMask({ step }: Planned): boolean {
   return step.step === "allowed-ids" || step.step === "bitmask";
 }
 
-type Cut = Way & { kind: "top-p" | "min-p" };
+function drawTask(
+  { temperature, cuts }: NonNullable<Way["draw"]>,
+  task: Omit<DrawTask, "temperature">,
+  vocab: number,
+): DrawTask | null {
+  const some = cuts.filter((cut) => cut.cut !== "top-k" || cut.k < vocab);
+  const [first] = some;
+  if (first?.cut === "top-k" && first.k + LIST_ROOM > LONGEST_LIST) return null;
+  return { ...task, temperature, ...(some.length > 0 && { cuts: some }) };
+}
 
-/** All that min-p keeps is listed if what is not lies below its bar, by more than rounding. */
-function cutMinP(candidates: Candidates, { p, at, temperature }: Cut, bound: number): number {
-  if (temperature !== 1) candidates.divide(temperature);
+/** All that min-p keeps is listed if what is not lies below its bar, by more than rounding. @returns Steps done; null: the row must tell. */
+function cutMinP(candidates: Candidates, p: number, bound: number): number | null {
   const most = candidates.logits[candidates.best()];
   const distance = -log(p);
   const least = most - distance - (distance + Math.abs(most)) * SUM_ERROR;
-  return bounded(bound / temperature) < least ? at : -1;
+  return bound < least ? 0 : null;
 }
 
-/** Where top-p ends, as `lastOfMass` finds it, if neither the sum nor the order of tokens leaves a doubt. */
+/**
+ * Where top-p ends, as `lastOfMass` finds it, if neither the sum nor the order of tokens leaves a doubt.
+ *
+ * @param bound Of the tokens that are not listed, where their order is in doubt.
+ * @returns Steps done; null: the row must tell.
+ */
 function cutTopP(
   candidates: Candidates,
-  { p, at, temperature }: Cut,
-  { bound, total, totalError }: DrawnList,
-  isEdited: boolean,
-): number {
-  if (temperature !== 1) candidates.divide(temperature);
+  p: number,
+  { rest, restError }: DrawnList,
+  bound: number,
+): number | null {
   const { logits, count } = candidates;
   const weights = candidates.weights();
   const order = bestFirst(logits, count, count);
-  const goal = p * total;
-  const doubt = goal * (totalError + SUM_ERROR);
+  const goal = p * (candidates.total() + rest);
+  const doubt = p * rest * restError + goal * SUM_ERROR;
   let mass = 0;
   for (const [rank, index] of order.entries()) {
     const before = mass;
@@ -204,11 +244,11 @@ function cutTopP(
     if (mass < goal - doubt) continue;
     // The first is kept in any case.
     const isClear = mass > goal + doubt && (rank === 0 || before < goal - doubt);
-    if (!isClear || (isEdited && !(logits[index] > bounded(bound / temperature)))) return -1;
+    if (!isClear || !(logits[index] > bound)) return null;
     candidates.pick(order.slice(0, rank + 1).sort());
-    return at + 1;
+    return 1;
   }
-  return -1;
+  return null;
 }
 
 function leastOf({ logits, count }: Candidates): number {

@@ -1,10 +1,21 @@
 import { expect } from "vitest";
 import {
+  type LateRowKernels,
+  PENDING,
+  type Pending,
+  type RowKernels,
+  type StepKernels,
+} from "../../../src/backend/fuse-kernels.ts";
+import {
+  compilePlan,
   evaluatePlan,
   type FuseContext,
+  type Fused,
   type FusePresetName,
   type Plan,
+  type Program,
   type RowsByName,
+  Step,
 } from "../../../src/decoding/fuse.ts";
 import { createRandom, type Random } from "../../support/random.ts";
 
@@ -17,6 +28,46 @@ export function softmax(row: ArrayLike<number>): number[] {
   const weights = values.map((z) => Math.exp(z - top));
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   return weights.map((weight) => weight / total);
+}
+
+/** Those that answer at once, or of a device. */
+export type AnyKernels = RowKernels<object> | LateRowKernels<object>;
+
+/** An answer, waited for if need be. */
+export async function answered<T>(kernels: AnyKernels, question: () => T | Pending): Promise<T> {
+  for (;;) {
+    const answer = question();
+    if (answer !== PENDING) return answer;
+    await settle(kernels);
+  }
+}
+
+/** As `evaluatePlan`, by any kernels. */
+export async function evaluateBy(
+  kernels: AnyKernels,
+  plan: Plan | Program,
+  rows: RowsByName,
+  context?: FuseContext,
+): Promise<Fused> {
+  const program = "instructions" in plan ? plan : compilePlan(plan);
+  const step = new Step(program, kernels as StepKernels<object>, context);
+  try {
+    for (;;) {
+      step.provide(rows);
+      // Says which row is missing.
+      if (step.needs.length > 0) return step.finish();
+      const fused = step.poll();
+      if (fused !== PENDING) return fused;
+      if (step.needs.length === 0) await settle(kernels);
+    }
+  } finally {
+    step.close();
+  }
+}
+
+async function settle(kernels: AnyKernels): Promise<void> {
+  if (!("settle" in kernels)) throw new TypeError("Kernels of this process must answer at once");
+  await kernels.settle();
 }
 
 /** Probabilities of what a plan makes of rows. */

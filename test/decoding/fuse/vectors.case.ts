@@ -1,10 +1,8 @@
 /** Worked examples of the methods: most logits are logarithms of small integers, so each can be checked by hand. */
 import { describe, expect, it } from "vitest";
-import type { RowKernels } from "../../../src/backend/fuse-kernels.ts";
 import { TransitionGraph } from "../../../src/decoding/fuse/transition-graph.ts";
 import { projectionTable, spellingWeights } from "../../../src/decoding/fuse/vocabulary-tables.ts";
 import {
-  evaluatePlan as evaluateBy,
   type FuseContext,
   type FusePresetName,
   fusePreset,
@@ -12,7 +10,16 @@ import {
   type Plan,
   type RowsByName,
 } from "../../../src/decoding/fuse.ts";
-import { EXACT, expectClose as expectWithin, ln, ROUNDED, share, softmax } from "./support.ts";
+import {
+  type AnyKernels,
+  EXACT,
+  evaluateBy,
+  expectClose as expectWithin,
+  ln,
+  ROUNDED,
+  share,
+  softmax,
+} from "./support.ts";
 
 const BASE = ln(4, 2, 2);
 const TUNED = ln(2, 1, 1);
@@ -20,55 +27,55 @@ const ANTI = ln(1, 1, 2);
 const SMALL = { base: BASE, expert: TUNED, anti: ANTI };
 
 /** @param slack What f32 adds to the tolerances. */
-export function testVectors(kernels: RowKernels<object>, slack: number): void {
+export function testVectors(kernels: AnyKernels, slack: number): void {
   const evaluatePlan = (plan: Plan, rows: RowsByName, context?: FuseContext) =>
-    evaluateBy(plan, rows, context, kernels);
-  const lawOf = (plan: Plan, rows: RowsByName, context?: FuseContext) =>
-    softmax(evaluatePlan(plan, rows, context).row);
+    evaluateBy(kernels, plan, rows, context);
+  const lawOf = async (plan: Plan, rows: RowsByName, context?: FuseContext) =>
+    softmax((await evaluatePlan(plan, rows, context)).row);
   const expectClose = (actual: ArrayLike<number>, expected: readonly number[], tolerance = ROUNDED) =>
     expectWithin(actual, expected, Math.max(tolerance, slack));
 
   const argmaxOf = (row: ArrayLike<number>) => Array.from(row).indexOf(Math.max(...Array.from(row)));
 
   describe("arithmetic", () => {
-    it("proxy tuning", () => {
-      expectClose(lawOf(fusePreset("proxy-tuning"), SMALL), share(8, 2, 1), EXACT);
+    it("proxy tuning", async () => {
+      expectClose(await lawOf(fusePreset("proxy-tuning"), SMALL), share(8, 2, 1), EXACT);
       expectClose(
-        lawOf(fusePreset("offset-unlearning"), { base: BASE, unlearned: TUNED, small: ANTI }),
+        await lawOf(fusePreset("offset-unlearning"), { base: BASE, unlearned: TUNED, small: ANTI }),
         share(8, 2, 1),
         EXACT,
       );
     });
 
-    it("DExperts: α = 2, on the base's nucleus", () => {
+    it("DExperts: α = 2, on the base's nucleus", async () => {
       const rows = { base: ln(90, 9, 1), expert: ln(1, 2, 50), anti: ln(1, 1, 1) };
-      expectClose(lawOf(fusePreset("dexperts"), rows), [1, 0, 0], EXACT);
-      expectClose(lawOf(fusePreset("dexperts", { topP: 0.95 }), rows), share(90, 36, 0), EXACT);
+      expectClose(await lawOf(fusePreset("dexperts"), rows), [1, 0, 0], EXACT);
+      expectClose(await lawOf(fusePreset("dexperts", { topP: 0.95 }), rows), share(90, 36, 0), EXACT);
     });
 
-    it("TriMix", () => {
+    it("TriMix", async () => {
       const plan = fusePreset("trimix", { alpha: 0.5, beta: 1 });
       const rows = { large: BASE, tuned: TUNED, small: ANTI };
-      expectClose(lawOf(plan, rows), [0.6236150326, 0.2204812092, 0.1559037582]);
+      expectClose(await lawOf(plan, rows), [0.6236150326, 0.2204812092, 0.1559037582]);
       // Plausible means above a share of the best, not at it, and by the model that is asked to judge.
-      const cut = (judge?: string) =>
-        lawOf(fusePreset("trimix", { alpha: 0.5, beta: 1, plausibility: 0.5, judge }), rows);
-      expectClose(cut(), [1, 0, 0], 0);
-      expectClose(cut("tuned"), [1, 0, 0], 0);
-      expectClose(cut("small"), [0, 0, 1], 0);
+      const cut = async (judge?: string) =>
+        await lawOf(fusePreset("trimix", { alpha: 0.5, beta: 1, plausibility: 0.5, judge }), rows);
+      expectClose(await cut(), [1, 0, 0], 0);
+      expectClose(await cut("tuned"), [1, 0, 0], 0);
+      expectClose(await cut("small"), [0, 0, 1], 0);
       // The third weight is 0 by default: the small model is not asked.
       expect(neededSources(fusePreset("trimix"))).toEqual(["large", "tuned"]);
     });
 
-    it("ULD", () => {
+    it("ULD", async () => {
       const rows = { base: ln(50, 30, 15, 4, 1), assistant: ln(70, 10, 10, 5, 5) };
       const kept = [50 * 70 ** -0.8, 30 * 10 ** -0.8, 15 * 10 ** -0.8];
-      const filtered = lawOf(fusePreset("uld", { filter: 0.1 }), rows);
+      const filtered = await lawOf(fusePreset("uld", { filter: 0.1 }), rows);
       expectClose(filtered, [0.1897911797, 0.5401392135, 0.2700696068, 0, 0]);
       expectClose(filtered, share(...kept, 0, 0), EXACT);
       const all = [0.1640742621, 0.4669497446, 0.2334748723, 0.1084008968, 0.0271002242];
-      expectClose(lawOf(fusePreset("uld", { filter: 0 }), rows), all);
-      expectClose(lawOf(fusePreset("uld", { filter: 0.1, compat: true }), rows), all);
+      expectClose(await lawOf(fusePreset("uld", { filter: 0 }), rows), all);
+      expectClose(await lawOf(fusePreset("uld", { filter: 0.1, compat: true }), rows), all);
     });
   });
 
@@ -89,15 +96,15 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
       });
     });
 
-    it("adds it to the row", () => {
+    it("adds it to the row", async () => {
       graph.add(1, 3, 2.5);
       const law = [0.2954663507, 0.108695996, 0.4871416573, 0.108695996];
       const base = [2, 1, 1.5, 0.5];
-      expectClose(lawOf(fusePreset("grad", { graph: graph.table() }), { base }, { last: 1 }), law);
+      expectClose(await lawOf(fusePreset("grad", { graph: graph.table() }), { base }, { last: 1 }), law);
       const scaled = fusePreset("grad", { alpha: 0.5, scaled: true });
-      expectClose(lawOf(scaled, { base }, { last: 1, tables: { graph: graph.table() } }), law);
+      expectClose(await lawOf(scaled, { base }, { last: 1, tables: { graph: graph.table() } }), law);
       // Nothing is known of what follows token 3.
-      const same = evaluatePlan(scaled, { base }, { last: 3, tables: { graph: graph.table() } });
+      const same = await evaluatePlan(scaled, { base }, { last: 3, tables: { graph: graph.table() } });
       expect(Array.from(same.row)).toEqual(base);
     });
   });
@@ -105,21 +112,25 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
   describe("contrast", () => {
     const rows = { expert: ln(50, 30, 15, 4, 1), amateur: ln(60, 10, 5, 5, 20) };
 
-    it("of Li et al.", () => {
-      const { row } = evaluatePlan(fusePreset("contrastive", { amateurTemperature: 1 }), rows);
+    it("of Li et al.", async () => {
+      const { row } = await evaluatePlan(fusePreset("contrastive", { amateurTemperature: 1 }), rows);
       expectClose(row, [Math.log(50 / 60), Math.log(3), Math.log(3), -Infinity, -Infinity], EXACT);
       expect(argmaxOf(row)).toBe(1);
       expectClose(
-        lawOf(fusePreset("contrastive", { amateurTemperature: 1 }), rows),
+        await lawOf(fusePreset("contrastive", { amateurTemperature: 1 }), rows),
         share(5 / 6, 3, 3, 0, 0),
         EXACT,
       );
       // At temperature 1/2, the amateur's probabilities are squared.
-      expectClose(lawOf(fusePreset("contrastive"), rows), share(50 / 3600, 30 / 100, 15 / 25, 0, 0), EXACT);
+      expectClose(
+        await lawOf(fusePreset("contrastive"), rows),
+        share(50 / 3600, 30 / 100, 15 / 25, 0, 0),
+        EXACT,
+      );
     });
 
-    it("of O'Brien and Lewis", () => {
-      const law = lawOf(fusePreset("contrastive-logits"), rows);
+    it("of O'Brien and Lewis", async () => {
+      const law = await lawOf(fusePreset("contrastive-logits"), rows);
       expectClose(law, [0.3693266892, 0.4204488739, 0.2102244369, 0, 0]);
       expectClose(
         law,
@@ -128,8 +139,8 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
       );
     });
 
-    it("drafted for by its amateur", () => {
-      const target = lawOf(fusePreset("contrastive", { amateurTemperature: 1 }), rows);
+    it("drafted for by its amateur", async () => {
+      const target = await lawOf(fusePreset("contrastive", { amateurTemperature: 1 }), rows);
       const draft = [0.6, 0.1, 0.05, 0.05, 0.2];
       const accepted = target.map((p, id) => Math.min(1, p / draft[id]));
       expectClose(accepted, [0.2032520325, 1, 1, 0, 0]);
@@ -140,20 +151,20 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
       );
     });
 
-    it("by guidance and by context are one", () => {
+    it("by guidance and by context are one", async () => {
       const two = [ln(5, 3, 2), ln(2, 2, 6)] as const;
-      const guided = lawOf(fusePreset("cfg"), { prompted: two[0], plain: two[1] });
+      const guided = await lawOf(fusePreset("cfg"), { prompted: two[0], plain: two[1] });
       expectClose(guided, [0.6208028489, 0.2885230914, 0.0906740598]);
-      expectClose(lawOf(fusePreset("cad"), { informed: two[0], plain: two[1] }), guided, EXACT);
-      const twice = lawOf(fusePreset("cad", { alpha: 1 }), { informed: two[0], plain: two[1] });
+      expectClose(await lawOf(fusePreset("cad"), { informed: two[0], plain: two[1] }), guided, EXACT);
+      const twice = await lawOf(fusePreset("cad", { alpha: 1 }), { informed: two[0], plain: two[1] });
       expectClose(twice, share(25 / 2, 9 / 2, 4 / 6), EXACT);
     });
 
-    it("by a token's own weight (AlignDistil)", () => {
+    it("by a token's own weight (AlignDistil)", async () => {
       const plan = fusePreset("align-distil");
       const pair = { tuned: ln(6, 3, 1), reverse: ln(4, 4, 2) };
-      expectClose(lawOf(plan, pair), [0.9920285946, 0.0077448532, 0.0002265522]);
-      const { weights } = evaluatePlan(plan, pair, { audit: true }).audit!;
+      expectClose(await lawOf(plan, pair), [0.9920285946, 0.0077448532, 0.0002265522]);
+      const { weights } = (await evaluatePlan(plan, pair, { audit: true })).audit!;
       expectClose(weights[0].weights, [7.001, -6.001], EXACT);
     });
   });
@@ -176,17 +187,17 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
         [0.0730644787, 0.8426206746, 0.0843148467],
       ],
       ["zeros", [0.55, 0.45, 0], [0, 0.45, 0.55], [0.275, 0.45, 0.275], [0, 1, 0]],
-    ])("%s", (_, p, q, mixed, multiplied) => {
-      expectClose(lawOf(fusePreset("mixture"), both(p, q)), mixed, EXACT);
-      expectClose(lawOf(fusePreset("product"), both(p, q)), multiplied);
+    ])("%s", async (_, p, q, mixed, multiplied) => {
+      expectClose(await lawOf(fusePreset("mixture"), both(p, q)), mixed, EXACT);
+      expectClose(await lawOf(fusePreset("product"), both(p, q)), multiplied);
     });
 
-    it("with a memory", () => {
+    it("with a memory", async () => {
       const rows = { base: ln(0.7, 0.2, 0.1), memory: ln(0.1, 0.2, 0.7) };
-      expectClose(lawOf(fusePreset("memory-decoder"), rows), [0.52, 0.2, 0.28], EXACT);
+      expectClose(await lawOf(fusePreset("memory-decoder"), rows), [0.52, 0.2, 0.28], EXACT);
     });
 
-    it("sampled: one model per token, the mixture's law over all", () => {
+    it("sampled: one model per token, the mixture's law over all", async () => {
       const rows = both([0.7, 0.2, 0.1], [0.1, 0.2, 0.7]);
       const plan = fusePreset("sampled-mixture", { weights: [0.25, 0.75] });
       const mean = [0, 0, 0];
@@ -197,7 +208,7 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
         const needed = neededSources(plan, {}, context);
         expect(needed.length).toBe(1);
         if (needed[0] === "b") ofB++;
-        lawOf(plan, rows, context).forEach((p, id) => {
+        (await lawOf(plan, rows, context)).forEach((p, id) => {
           mean[id] += p / positions;
         });
       }
@@ -207,26 +218,29 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
       expect((ofB - 3000) ** 2 / 3000 + (ofB - 3000) ** 2 / 1000).toBeLessThan(10.83);
     });
 
-    it("of rows on one scale", () => {
-      const { row } = evaluatePlan(fusePreset("standardized", { sources: ["a"] }), { a: [1, 2, 6] });
+    it("of rows on one scale", async () => {
+      const { row } = await evaluatePlan(fusePreset("standardized", { sources: ["a"] }), { a: [1, 2, 6] });
       expectClose(row, [-0.7559289174, -0.3779644587, 1.1338933762]);
       const biased: Plan = { sources: ["a"], source: "a", norm: { zscore: { ddof: 0 } } };
-      expectClose(evaluatePlan(biased, { a: [1, 2, 6] }).row, [-0.9258200998, -0.4629100499, 1.3887301497]);
+      expectClose(
+        (await evaluatePlan(biased, { a: [1, 2, 6] })).row,
+        [-0.9258200998, -0.4629100499, 1.3887301497],
+      );
       const constant = { sources: ["a"], lin: [{ source: "a" }, { source: "a", norm: "zscore" }] } as const;
-      expectClose(evaluatePlan(constant, { a: [3, 3, 3] }).row, [3, 3, 3], 0);
+      expectClose((await evaluatePlan(constant, { a: [3, 3, 3] })).row, [3, 3, 3], 0);
     });
   });
 
   describe("supports", () => {
     const rows = { base: ln(0.6, 0.3, 0.08, 0.015, 0.005) };
-    it("of Lp-Reg and min-p", () => {
-      expectClose(lawOf(fusePreset("lp-reg"), rows), share(0.6, 0.3, 0.08, 0.015, 0), EXACT);
-      expectClose(lawOf(fusePreset("min-p"), rows), share(0.6, 0.3, 0.08, 0, 0), EXACT);
+    it("of Lp-Reg and min-p", async () => {
+      expectClose(await lawOf(fusePreset("lp-reg"), rows), share(0.6, 0.3, 0.08, 0.015, 0), EXACT);
+      expectClose(await lawOf(fusePreset("min-p"), rows), share(0.6, 0.3, 0.08, 0, 0), EXACT);
     });
   });
 
   describe("several vocabularies", () => {
-    it("X-Token's projection", () => {
+    it("X-Token's projection", async () => {
       const projection = projectionTable(["a", "bc", "d"], ["a", "b", "c", "d"], "other", (text) =>
         [...text].map((letter) => "abcd".indexOf(letter)),
       );
@@ -234,13 +248,13 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
       expectClose(spellingWeights(3), [0.9009009009, 0.0900900901, 0.009009009]);
       const plan = fusePreset("x-token", { weight: 1 });
       expectClose(
-        lawOf(plan, { other: ln(0.5, 0.3, 0.2) }, { tables: { other: projection } }),
+        await lawOf(plan, { other: ln(0.5, 0.3, 0.2) }, { tables: { other: projection } }),
         [0.5, 3 / 11, 0.3 / 11, 0.2],
         EXACT,
       );
     });
 
-    it("UniTE's union", () => {
+    it("UniTE's union", async () => {
       // Union a, b, c, d. A has a, b, c and would spell d with its c, −1; B has a, d, c and spells b with its a.
       const gather = (vocabulary: string, ids: number[]) => ({ kind: "gather" as const, vocabulary, ids });
       const tables = {
@@ -250,11 +264,11 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
         "b-own": gather("b", [0, -1, 2, 1]),
       };
       const plan = fusePreset("unite", { k: 2 });
-      const law = lawOf(plan, { a: [3, 2, -1], b: [1, 3, -9] }, { tables });
+      const law = await lawOf(plan, { a: [3, 2, -1], b: [1, 3, -9] }, { tables });
       expectClose(law, [0.4139530816, 0.1859474538, 0, 0.4000994646]);
     });
 
-    it("EVA's dissenter is dropped", () => {
+    it("EVA's dissenter is dropped", async () => {
       const sources = ["a", "b", "c"];
       const table = (vocabulary: string) => ({
         kind: "projection" as const,
@@ -270,20 +284,20 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
         b: ln(0.4, 0.3, 0.2, 0.05, 0.05),
         c: ln(0.02, 0.03, 0.05, 0.05, 0.85),
       };
-      const kept = lawOf(fusePreset("eva", { sources, k: 3 }), rows, { tables });
+      const kept = await lawOf(fusePreset("eva", { sources, k: 3 }), rows, { tables });
       expectClose(kept, [0.45, 0.3, 0.15, 0.05, 0.05], EXACT);
-      const all = lawOf(fusePreset("eva", { sources, k: 3, drop: false }), rows, { tables });
+      const all = await lawOf(fusePreset("eva", { sources, k: 3, drop: false }), rows, { tables });
       expectClose(all, [0.92 / 3, 0.63 / 3, 0.35 / 3, 0.05, 0.95 / 3], EXACT);
       expect([argmaxOf(kept), argmaxOf(all)]).toEqual([0, 4]);
       // Should each stand alone, all stay.
       const alone = { a: ln(8, 1, 1, 1, 1), b: ln(1, 8, 1, 1, 1), c: ln(1, 1, 8, 1, 1) };
       expectClose(
-        lawOf(fusePreset("eva", { sources, k: 1 }), alone, { tables }),
+        await lawOf(fusePreset("eva", { sources, k: 1 }), alone, { tables }),
         share(10, 10, 10, 3, 3),
         EXACT,
       );
       // Of each model, only its candidates are mapped.
-      const few = lawOf(fusePreset("eva", { sources, drop: false, candidates: 2 }), rows, { tables });
+      const few = await lawOf(fusePreset("eva", { sources, drop: false, candidates: 2 }), rows, { tables });
       const halves = [
         [5 / 8, 3 / 8, 0, 0, 0],
         [4 / 7, 3 / 7, 0, 0, 0],
@@ -301,27 +315,27 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
   });
 
   describe("classifiers", () => {
-    it("FUDGE", () => {
+    it("FUDGE", async () => {
       const rows = { base: ln(0.5, 0.3, 0.2), attribute: ln(0.1, 0.6, 0.9) };
-      expectClose(lawOf(fusePreset("fudge"), rows), share(0.05, 0.18, 0.18), EXACT);
+      expectClose(await lawOf(fusePreset("fudge"), rows), share(0.05, 0.18, 0.18), EXACT);
     });
 
-    it("GeDi", () => {
+    it("GeDi", async () => {
       const rows = { base: ln(0.5, 0.3, 0.2), wanted: ln(5, 3, 2), unwanted: ln(2, 3, 5) };
-      const law = lawOf(fusePreset("gedi", { omega: 2, topP: 1 }), rows);
+      const law = await lawOf(fusePreset("gedi", { omega: 2, topP: 1 }), rows);
       expectClose(law, [0.736377025, 0.2164948454, 0.0471281296]);
       expectClose(law, share(0.5 * (5 / 7) ** 2, 0.3 / 4, 0.2 * (2 / 7) ** 2), EXACT);
     });
   });
 
   describe("rules of all plans", () => {
-    it("−∞ of a weight above 0 forbids, of one below it adds nothing", () => {
+    it("−∞ of a weight above 0 forbids, of one below it adds nothing", async () => {
       const rows = {
         base: [1, 2, -Infinity, 0],
         expert: [1, -Infinity, 3, 2],
         anti: [-Infinity, -Infinity, 0, 1],
       };
-      expect(Array.from(evaluatePlan(fusePreset("proxy-tuning"), rows).row)).toEqual([
+      expect(Array.from((await evaluatePlan(fusePreset("proxy-tuning"), rows)).row)).toEqual([
         2,
         -Infinity,
         -Infinity,
@@ -329,7 +343,7 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
       ]);
     });
 
-    it("a truncated row is spread over the tokens it leaves out", () => {
+    it("a truncated row is spread over the tokens it leaves out", async () => {
       const plan = fusePreset("product", { weights: [1, 1] });
       const b = ln(0.2, 0.3, 0.3, 0.1, 0.1);
       const truncated = {
@@ -338,9 +352,9 @@ export function testVectors(kernels: RowKernels<object>, slack: number): void {
         tailMass: 0.2,
         vocab: 5,
       };
-      const law = lawOf(plan, { a: truncated, b });
+      const law = await lawOf(plan, { a: truncated, b });
       expectClose(law, [0.447761194, 0.4029850746, 0.0895522388, 0.0298507463, 0.0298507463]);
-      const full = lawOf(plan, { a: ln(0.5, 0.3, 0.15, 0.04, 0.01), b });
+      const full = await lawOf(plan, { a: ln(0.5, 0.3, 0.15, 0.04, 0.01), b });
       expectClose(full, [0.4166666667, 0.375, 0.1875, 0.0166666667, 0.0041666667]);
     });
 

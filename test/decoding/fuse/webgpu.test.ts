@@ -1,21 +1,19 @@
 /** The kernels of a WebGPU device: what is asked of the definition, within what f32 sums leave. */
 import { describe, expect, it } from "vitest";
-import { type LateRowKernels, PENDING } from "../../../src/backend/fuse-kernels.ts";
 import { createWebGpuBackend } from "../../../src/backend/webgpu/index.ts";
 import {
   compilePlan,
   evaluatePlan,
   FUSE_PRESETS,
-  type FuseContext,
   type FusePresetName,
   fusePreset,
-  type Program,
-  type RowsByName,
-  Step,
 } from "../../../src/decoding/fuse.ts";
 import { testDevice } from "../../support/gpu.ts";
+import { testDecisions } from "./decisions.case.ts";
+import { testDynamic } from "./dynamic.case.ts";
 import { testKernels } from "./kernels.case.ts";
-import { createRandom, neededOptions, randomRow, softmax } from "./support.ts";
+import { createRandom, evaluateBy, neededOptions, randomRow, softmax } from "./support.ts";
+import { testVectors } from "./vectors.case.ts";
 
 const gpu = await testDevice();
 const skip = typeof gpu === "string" ? gpu : undefined;
@@ -24,24 +22,11 @@ if (skip !== undefined) console.info(`WebGPU fuse kernels: skipped, ${skip}`);
 /** Around vectors, groups of threads and of tokens; an emulated device takes its time. */
 const SIZES = process.env.EDGEWISE_GPU ? [1, 2, 5, 63, 257, 1027, 8193, 262_139] : [1, 5, 63, 1027, 8193];
 
+/** How far golden numbers of a few tokens may be off. */
+const SLACK = 2e-6;
+
 /** KL of a fused row from the definition's: logits are off by 1e-5 or so, and KL by the square of that. */
 const MOST_KL = 1e-8;
-
-async function fusedBy(
-  kernels: LateRowKernels<unknown>,
-  program: Program,
-  rows: RowsByName,
-  context: FuseContext,
-) {
-  const step = new Step(program, kernels, context);
-  for (;;) {
-    const needed = step.needs.filter((name) => name in rows);
-    if (needed.length > 0) step.provide(Object.fromEntries(needed.map((name) => [name, rows[name]])));
-    const fused = step.poll();
-    if (fused !== PENDING) return fused;
-    if (step.needs.length === 0) await kernels.settle();
-  }
-}
 
 function divergence(p: readonly number[], q: readonly number[]): number {
   return p.reduce((sum, share, id) => sum + (share > 0 ? share * Math.log(share / q[id]) : 0), 0);
@@ -50,7 +35,11 @@ function divergence(p: readonly number[], q: readonly number[]): number {
 describe.skipIf(skip !== undefined)("WebGPU", { timeout: 120_000 }, () => {
   if (typeof gpu === "string") return;
   const backend = createWebGpuBackend(gpu);
-  testKernels(backend, { late: backend.lateFuseKernels(), sizes: SIZES, slack: 4 });
+  const kernels = backend.lateFuseKernels();
+  testVectors(kernels, SLACK);
+  testDynamic(kernels, SLACK);
+  testDecisions(kernels, SLACK);
+  testKernels(backend, { late: kernels, sizes: SIZES, slack: 4 });
 
   const names = Object.keys(FUSE_PRESETS) as FusePresetName[];
   const plans = names.flatMap((name) => {
@@ -78,12 +67,7 @@ describe.skipIf(skip !== undefined)("WebGPU", { timeout: 120_000 }, () => {
       );
       const context = { inputs, position: round, seed: 4, last: 1, audit: true };
       const expected = evaluatePlan(program, rows, context);
-      const found = await fusedBy(
-        backend.lateFuseKernels() as LateRowKernels<unknown>,
-        program,
-        rows,
-        context,
-      );
+      const found = await evaluateBy(kernels, program, rows, context);
       expect(divergence(softmax(expected.row), softmax(found.row)), name).toBeLessThan(MOST_KL);
       expect(found.audit!.routes).toEqual(expected.audit!.routes);
       expect(found.audit!.sources).toEqual(expected.audit!.sources);
@@ -94,15 +78,14 @@ describe.skipIf(skip !== undefined)("WebGPU", { timeout: 120_000 }, () => {
   it("gives all memory back", async () => {
     const program = compilePlan(fusePreset("dlf"));
     const random = createRandom(3);
-    const kernels = backend.lateFuseKernels() as LateRowKernels<unknown>;
     const rows = Object.fromEntries(
       program.sources.map(({ name }) => [name, Float32Array.from(randomRow(random, 999))]),
     );
-    await fusedBy(kernels, program, rows, {});
+    await evaluateBy(kernels, program, rows, {});
     const used = backend.usedBytes;
-    for (let i = 0; i < 5; i++) await fusedBy(kernels, program, rows, {});
+    for (let i = 0; i < 5; i++) await evaluateBy(kernels, program, rows, {});
     const wrong = { ...rows, anti: rows.anti.map((z, id) => (id === 7 ? Number.NaN : z)) };
-    await expect(fusedBy(kernels, program, wrong, {})).rejects.toThrow('"rows.anti" must have logits');
+    await expect(evaluateBy(kernels, program, wrong, {})).rejects.toThrow('"rows.anti" must have logits');
     expect(backend.usedBytes).toBe(used);
   });
 });

@@ -46,6 +46,31 @@ const PIPELINES: Record<string, readonly Step[]> = {
   "top-p": [{ step: "top-p", p: 0.8 }],
   "top-p of what is cooled, and more": [temperature, { step: "top-p", p: 0.9 }, { step: "min-p", p: 0.02 }],
   "min-p": [temperature, { step: "min-p", p: 0.1 }],
+  "both orders of temperature": [
+    temperature,
+    { step: "top-k", k: 30 },
+    { step: "top-p", p: 0.7 },
+    temperature,
+  ],
+  "top-k behind top-p": [{ step: "top-p", p: 0.9 }, { step: "top-k", k: 4, ties: "all" }, temperature],
+  "cuts of their own": [
+    { step: "min-p", p: 0.03 },
+    temperature,
+    { step: "min-p", p: 0.1 },
+    { step: "top-p", p: 0.95 },
+    temperature,
+    { step: "top-p", p: 0.9 },
+  ],
+  "greedy behind a temperature": [
+    temperature,
+    { step: "top-p", p: 0.5 },
+    { step: "temperature", temperature: 0 },
+  ],
+  "top-k and typical": [
+    { step: "top-k", k: 20 },
+    { step: "typical", p: 0.9 },
+  ],
+  "top-p and typical": [temperature, { step: "top-p", p: 0.8 }, { step: "typical", p: 0.9 }],
   "min-p and xtc": [
     { step: "min-p", p: 0.1 },
     { step: "xtc", threshold: 0.1, probability: 0.5 },
@@ -89,6 +114,28 @@ describe("a row that is drawn from where it is", () => {
     });
   }
 
+  it("gives the same of the list that the first cut is made in, where cuts are in doubt", async () => {
+    let told = 0;
+    for (const steps of Object.values(PIPELINES)) {
+      const pipeline = createPipeline([...EDITS.slice(0, 3), ...steps]);
+      for (let position = 30; position < 36; position++) {
+        const row = Float32Array.from({ length: VOCAB }, ROWS.normal);
+        const history = Array.from({ length: position }, () => random.below(VOCAB));
+        const where = context({ history, promptLength: 12, seed: 9 });
+        const { cuts, ...task } = pipeline.drawTask(VOCAB, where)!;
+        if (cuts === undefined) continue;
+        const [first] = cuts;
+        const at = first.cut === "top-k" ? 1 : first.temperature;
+        const found = await drawn(row, { ...task, temperature: at, list: 150 });
+        const choice = pipeline.sampleDrawn(found!, VOCAB, where);
+        if (choice === null) continue;
+        expect(choice.token).toBe(pipeline.sample(row, where).token);
+        told++;
+      }
+    }
+    expect(told).toBeGreaterThan(50);
+  });
+
   it("obeys a mask", async () => {
     const pipeline = createPipeline([{ step: "bitmask" }, ...EDITS, { step: "top-k", k: 8 }]);
     for (let position = 0; position < 20; position++) {
@@ -114,7 +161,10 @@ describe("a row that is drawn from where it is", () => {
 
   it("asks for longer lists where rows are flat, and for short ones again", async () => {
     const vocab = 4000;
-    const pipeline = createPipeline([{ step: "top-p", p: 0.5 }]);
+    const pipeline = createPipeline([
+      { step: "top-p", p: 0.5 },
+      { step: "typical", p: 0.95 },
+    ]);
     const lengths = new Set<number>();
     const step = async (row: Float32Array, seed: number) => {
       const where = context({ seed });
@@ -137,10 +187,50 @@ describe("a row that is drawn from where it is", () => {
     ["a memory", [{ step: "mirostat-2", tau: 5, eta: 0.1 }]],
     ["a law of all tokens", [{ step: "typical", p: 0.9 }]],
     ["edits behind a temperature", [temperature, { step: "presence-penalty", penalty: 1 }]],
-    ["more tokens than are told", [{ step: "top-k", k: 500 }]],
+    [
+      "more tokens than are told",
+      [
+        { step: "top-k", k: 500 },
+        { step: "typical", p: 0.9 },
+      ],
+    ],
+    ["more cuts than are made", Array.from({ length: 17 }, () => ({ step: "top-p", p: 0.9 }) as const)],
   ])("is not for pipelines with %s", (_, steps) => {
     const where = context({ history: [1, 2], promptLength: 1, seed: 1 });
-    expect(createPipeline(steps).drawTask(VOCAB, where)).toBeNull();
+    const task = createPipeline(steps).drawTask(VOCAB, where);
+    expect(task?.cuts).toBeUndefined();
+    expect(task?.list ?? null).toBe(steps.length > 16 ? 62 : null);
+  });
+
+  it("cuts by top-k where that is not too long, and not at all where nothing is cut", () => {
+    const where = context({ history: [1, 2], promptLength: 1, seed: 1 });
+    const cutsOf = (k: number, vocab: number) =>
+      createPipeline([{ step: "top-k", k }]).drawTask(vocab, where);
+    expect(cutsOf(1014, 5000)?.cuts).toEqual([{ cut: "top-k", k: 1014, ties: "lowest" }]);
+    expect(cutsOf(1015, 5000)).toBeNull();
+    expect(cutsOf(5000, 5000)).toEqual({ temperature: 1, seed: 1, position: 2 });
+  });
+
+  it("needs the row where temperatures multiply to what no task has", () => {
+    const where = context({ history: [1, 2], promptLength: 1, seed: 1 });
+    for (const each of [60, 1e-20]) {
+      const step: Step = { step: "temperature", temperature: each };
+      expect(createPipeline([step]).drawTask(VOCAB, where)).toMatchObject({ temperature: each });
+      expect(createPipeline([step, step]).drawTask(VOCAB, where)).toBeNull();
+    }
+  });
+
+  it("tells each cut the temperature that it is made at", () => {
+    const where = context({ history: [1, 2], promptLength: 1, seed: 1 });
+    const half: Step = { step: "temperature", temperature: 0.5 };
+    const steps: Step[] = [half, { step: "top-p", p: 0.9 }, half, { step: "min-p", p: 0.1 }, half];
+    expect(createPipeline(steps).drawTask(VOCAB, where)).toMatchObject({
+      temperature: 0.125,
+      cuts: [
+        { cut: "top-p", p: 0.9, temperature: 0.5 },
+        { cut: "min-p", p: 0.1, temperature: 0.25 },
+      ],
+    });
   });
 
   it("penalties that do not join need the row", () => {
@@ -156,7 +246,8 @@ describe("a row that is drawn from where it is", () => {
       VOCAB,
       where,
     )!;
-    expect(task).toEqual({ seed: 2 ** 50, position: 9, temperature: 1, list: 11 });
+    const cuts = [{ cut: "top-k", k: 3, ties: "lowest" }];
+    expect(task).toEqual({ seed: 2 ** 50, position: 9, temperature: 1, cuts });
     expect(changes).toEqual({ tokens: Uint32Array.of(4, 6), changes: [0, 1.3, -0.75, 0, 1.3, -0.75] });
     expect(createPipeline([temperature]).drawTask(VOCAB, where)).toEqual({
       seed: 2 ** 50,
