@@ -13,13 +13,14 @@
  *
  * Sources: Jégou, Douze, Schmid 2011 (product quantisation of residuals); Ge et al. 2013 (OPQ) for balanced sub-vectors.
  */
+import { RESIDUAL_WORDS } from "../backend/head-kernels.ts";
 import { expectInteger } from "../errors.ts";
 import { expBelow } from "../exp-below.ts";
 import { decodeWeights } from "../format/blocks.ts";
 import { numberToF16 } from "../format/half.ts";
 import { exp, log } from "../math.ts";
 import { Codebook } from "../model/head/codebook.ts";
-import { RESIDUAL_WORDS, ResidualCodes } from "../model/head/residual-codes.ts";
+import { ResidualCodes } from "../model/head/residual-codes.ts";
 import { type HeadTensor, headPrefix } from "../model/head/stored-head.ts";
 import type { CodeLaws } from "./fit.ts";
 import { groupPoints, type Points } from "./k-means.ts";

@@ -3,10 +3,22 @@
  * verifies several of them with one read of its weights.
  */
 import type { Floats } from "../backend/backend.ts";
+import type { Drawn, DrawTask } from "../backend/draw-kernels.ts";
 import type { HeadLook } from "./head/head.ts";
+
+/** A draft's row that lies on another device. */
+export interface LateDraftRow {
+  /** V */
+  readonly vocab: number;
+  /** As DrawKernels.draw; null: that cannot be told. */
+  draw(task: DrawTask): Promise<Drawn | null>;
+  load(): Promise<Float32Array>;
+}
 
 /** What a draft head makes of a state. Valid until its next call. */
 export interface DraftRow {
+  /** Where the row is elsewhere: what can be asked of it. All else throws a TypeError then. */
+  readonly late?: LateDraftRow;
   /** Logits, (V); −∞ for tokens that the head does not know. */
   row(): Float32Array;
   /** The `count` largest logits, best first, and their tokens. */

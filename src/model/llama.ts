@@ -26,7 +26,7 @@ import { Likelihood } from "./likelihood.ts";
 import { OutputHead } from "./output-head.ts";
 import type { RopeConfig } from "./rope-config.ts";
 import { RopeTable, tableLength } from "./rope-table.ts";
-import { ShortlistHead } from "./shortlist-head.ts";
+import { openShortlist } from "./shortlist-head.ts";
 import type { LayerWeights, LlamaWeights } from "./weights.ts";
 
 /** Tokens that those take at a time who cut a text into pieces; no backend's passes take fewer. */
@@ -164,7 +164,7 @@ export class Llama {
   openDraftHead(): DraftHead {
     const { head, storedHeads } = this.#weights;
     const { draft } = storedHeads;
-    return draft === null ? new ShortlistHead(this.#backend, head) : openDraft(this.#backend, draft);
+    return draft === null ? openShortlist(this.#backend, head) : openDraft(this.#backend, draft);
   }
 
   /** Whether a matrix makes the rows, so that likelihoods need none. */

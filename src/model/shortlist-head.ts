@@ -15,6 +15,7 @@
  */
 import { type Backend, type Floats, type Matrix, stride, type Top } from "../backend/backend.ts";
 import type { DraftHead, DraftRow } from "./draft-head.ts";
+import { answersLater, LateDraft } from "./head/late-draft.ts";
 
 /** Rows that the weights of a matrix come in. */
 const TILE = 4;
@@ -24,15 +25,58 @@ const SHARE = 1 / 8;
 const LEAST = 1024;
 /** Most tiles of other tokens; the one that was used longest ago gives way. */
 const MOST_TILES = 256;
+/** On a device, where each takes a call of a kernel. */
+const MOST_LATE_TILES = 64;
+
+/** Which tokens are known, and their weights. */
+class Shortlist {
+  /** Tokens below are always known. */
+  readonly prefix: number;
+  readonly prefixRows: Matrix;
+  /** Tiles of others, by index; least recently used first. */
+  readonly tiles = new Map<number, Matrix>();
+  readonly #backend: Backend;
+  readonly #head: Matrix;
+  readonly #most: number;
+
+  /** @param most Tiles to know. */
+  constructor(backend: Backend, head: Matrix, most: number) {
+    this.#backend = backend;
+    this.#head = head;
+    this.#most = most;
+    const whole = Math.floor(head.rows / TILE) * TILE;
+    const share = Math.ceil((head.rows * SHARE) / TILE) * TILE;
+    this.prefix = Math.min(whole, Math.max(LEAST, share));
+    this.prefixRows = backend.rowsOf(head, 0, this.prefix);
+  }
+
+  get bytes(): number {
+    let bytes = this.prefixRows.bytes;
+    for (const tile of this.tiles.values()) bytes += tile.bytes;
+    return bytes;
+  }
+
+  /** @param forget Told of tiles that give way. */
+  learn(tokens: ArrayLike<number>, forget: (tile: number) => void): void {
+    for (let i = 0; i < tokens.length; i++) {
+      const tile = Math.floor(tokens[i] / TILE);
+      const first = tile * TILE;
+      // The last tokens, if they fill no tile, are never known.
+      if (first < this.prefix || first + TILE > this.#head.rows) continue;
+      const rows = this.tiles.get(tile) ?? this.#backend.rowsOf(this.#head, first, TILE);
+      this.tiles.delete(tile);
+      this.tiles.set(tile, rows);
+      if (this.tiles.size <= this.#most) continue;
+      const [oldest] = this.tiles.keys();
+      this.tiles.delete(oldest);
+      forget(oldest);
+    }
+  }
+}
 
 export class ShortlistHead implements DraftHead {
   readonly #backend: Backend;
-  readonly #head: Matrix;
-  /** Tokens below are always known. */
-  readonly #prefix: number;
-  readonly #prefixRows: Matrix;
-  /** Tiles of others, by index; least recently used first. */
-  readonly #tiles = new Map<number, Matrix>();
+  readonly #list: Shortlist;
   /** Logits of the known tokens, one after the other. */
   readonly #logits: Floats;
   /** Logits of all tokens. */
@@ -42,44 +86,30 @@ export class ShortlistHead implements DraftHead {
   /** @throws {MemoryError} If there is no room for a row. */
   constructor(backend: Backend, head: Matrix) {
     this.#backend = backend;
-    this.#head = head;
-    const whole = Math.floor(head.rows / TILE) * TILE;
-    const share = Math.ceil((head.rows * SHARE) / TILE) * TILE;
-    this.#prefix = Math.min(whole, Math.max(LEAST, share));
-    this.#prefixRows = backend.rowsOf(head, 0, this.#prefix);
-    this.#logits = backend.floats(stride(this.#prefix) + MOST_TILES * TILE);
+    this.#list = new Shortlist(backend, head, MOST_TILES);
+    this.#logits = backend.floats(stride(this.#list.prefix) + MOST_TILES * TILE);
     this.#row = new Float32Array(head.rows).fill(-Infinity);
   }
 
   get bytes(): number {
-    let bytes = this.#prefixRows.bytes;
-    for (const tile of this.#tiles.values()) bytes += tile.bytes;
-    return bytes;
+    return this.#list.bytes;
   }
 
   learn(tokens: ArrayLike<number>): void {
-    for (let i = 0; i < tokens.length; i++) {
-      const tile = Math.floor(tokens[i] / TILE);
-      const first = tile * TILE;
-      // The last tokens, if they fill no tile, are never known.
-      if (first < this.#prefix || first + TILE > this.#head.rows) continue;
-      const rows = this.#tiles.get(tile) ?? this.#backend.rowsOf(this.#head, first, TILE);
-      this.#tiles.delete(tile);
-      this.#tiles.set(tile, rows);
-      if (this.#tiles.size > MOST_TILES) this.#forgetOldest();
-    }
+    this.#list.learn(tokens, (tile) => this.#row.fill(-Infinity, tile * TILE, tile * TILE + TILE));
   }
 
   async read(state: Floats): Promise<DraftRow> {
     const backend = this.#backend;
-    const tiles = [...this.#tiles.keys()];
-    const products = [{ weights: this.#prefixRows, out: backend.slice(this.#logits, 0, this.#prefix) }];
-    for (const weights of this.#tiles.values()) {
-      const at = this.#prefix + (products.length - 1) * TILE;
+    const { prefix, prefixRows } = this.#list;
+    const tiles = [...this.#list.tiles.keys()];
+    const products = [{ weights: prefixRows, out: backend.slice(this.#logits, 0, prefix) }];
+    for (const weights of this.#list.tiles.values()) {
+      const at = prefix + (products.length - 1) * TILE;
       products.push({ weights, out: backend.slice(this.#logits, at, TILE) });
     }
     backend.matmul(state, 1, products);
-    const count = this.#prefix + tiles.length * TILE;
+    const count = prefix + tiles.length * TILE;
     const known = backend.slice(this.#logits, 0, count);
     this.#fill(await backend.read(known), tiles);
     const call = ++this.#calls;
@@ -105,22 +135,42 @@ export class ShortlistHead implements DraftHead {
   }
 
   #fill(known: Float32Array, tiles: readonly number[]): void {
-    this.#row.set(known.subarray(0, this.#prefix));
+    const { prefix } = this.#list;
+    this.#row.set(known.subarray(0, prefix));
     for (const [i, tile] of tiles.entries()) {
-      const at = this.#prefix + i * TILE;
+      const at = prefix + i * TILE;
       this.#row.set(known.subarray(at, at + TILE), tile * TILE);
     }
   }
 
   #tokenAt(at: number, tiles: readonly number[]): number {
-    if (at < this.#prefix) return at;
-    const other = at - this.#prefix;
+    const { prefix } = this.#list;
+    if (at < prefix) return at;
+    const other = at - prefix;
     return tiles[Math.floor(other / TILE)] * TILE + (other % TILE);
   }
+}
 
-  #forgetOldest(): void {
-    const [oldest] = this.#tiles.keys();
-    this.#tiles.delete(oldest);
-    this.#row.fill(-Infinity, oldest * TILE, oldest * TILE + TILE);
-  }
+/** A shortlist of a head, wherever that is. @throws {MemoryError} If there is no room for a row. */
+export function openShortlist(backend: Backend, head: Matrix): DraftHead {
+  return answersLater(backend) ? lateShortlist(backend, head) : new ShortlistHead(backend, head);
+}
+
+/** Logits of known tokens are made where they stand in the row. */
+export function lateShortlist(backend: Backend, head: Matrix): LateDraft {
+  const list = new Shortlist(backend, head, MOST_LATE_TILES);
+  const nothing = new Float32Array(TILE).fill(-Infinity);
+  const place = (row: Floats, tile: number) => backend.slice(row, tile * TILE, TILE);
+  return new LateDraft(backend, {
+    vocab: head.rows,
+    get bytes() {
+      return list.bytes;
+    },
+    make(state, row) {
+      const tiles = Array.from(list.tiles, ([tile, weights]) => ({ weights, out: place(row, tile) }));
+      const prefix = { weights: list.prefixRows, out: backend.slice(row, 0, list.prefix) };
+      backend.matmul(state, 1, [prefix, ...tiles]);
+    },
+    learn: (tokens, row) => list.learn(tokens, (tile) => backend.write(place(row, tile), nothing)),
+  });
 }

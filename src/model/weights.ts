@@ -8,12 +8,13 @@ import { bytesPerRow, decodeWeights } from "../format/blocks.ts";
 import type { ByteReader } from "../format/bytes.ts";
 import { FINGERPRINT_BYTES, Fingerprint } from "../format/fingerprint.ts";
 import type { LlamaConfig } from "./config.ts";
-import { expectAnswers } from "./head/head.ts";
 import { headTensorName } from "./head/stored-head.ts";
 import {
   openStoredHeads,
   type PlannedHeadTensor,
+  planFor,
   type ReadHeadTensor,
+  type StoredHeadPlan,
   type StoredHeads,
   storedHeadBytes,
 } from "./head/stored-plan.ts";
@@ -53,7 +54,7 @@ export interface LayerWeights {
 
 /** Bytes the planned tensors will take in `backend`. */
 export function weightBytes(backend: Backend, plan: TensorPlan): number {
-  let bytes = storedHeadBytes(backend, plan.heads);
+  let bytes = storedHeadBytes(backend, planFor(backend, plan.heads));
   for (const tensor of plan.tensors.values()) {
     bytes +=
       tensor.kind === "vector" ? tensor.cols * 4 : backend.matrixBytes(tensor.type, tensor.rows, tensor.cols);
@@ -73,10 +74,14 @@ export async function loadWeights(
   const vectors = new Map<string, Floats>();
   const stored = new Map<string, ReadHeadTensor>();
   let ropeScaling: Float32Array | null = null;
-  for (const [name, tensor] of inFileOrder(plan)) {
+  const heads = planFor(backend, plan.heads);
+  for (const [name, tensor] of inFileOrder({ ...plan, heads })) {
     await reader.skip(tensor.info.offset - reader.position, `bytes before tensor "${name}"`);
-    if (plan.heads.tensors.has(name)) {
-      stored.set(name, await loadHeadTensor(backend, reader, tensor as PlannedHeadTensor, plan, fingerprint));
+    if (heads.tensors.has(name)) {
+      stored.set(
+        name,
+        await loadHeadTensor(backend, reader, tensor as PlannedHeadTensor, heads, fingerprint),
+      );
       continue;
     }
     fingerprint.addText(`${name} ${tensor.type} ${tensor.rows} ${tensor.cols}`);
@@ -94,8 +99,7 @@ export async function loadWeights(
   const optional = (name: string) => vectors.get(name) ?? null;
   const embedding = matrix("token_embd");
   const head = matrices.get("output.weight") ?? embedding;
-  const storedHeads = openStoredHeads(plan.heads, stored, { backend, dense: head });
-  if (storedHeads.model !== null) expectAnswers(backend, storedHeads.model);
+  const storedHeads = openStoredHeads(heads, stored, { backend, dense: head });
   return {
     embedding,
     head,
@@ -136,7 +140,7 @@ async function loadHeadTensor(
   backend: Backend,
   reader: ByteReader,
   tensor: PlannedHeadTensor,
-  { heads }: TensorPlan,
+  heads: StoredHeadPlan,
   fingerprint: Fingerprint,
 ): Promise<ReadHeadTensor> {
   const { name, type, shape, bytes: size } = tensor.info;

@@ -38,11 +38,12 @@ export const certifiedFormat: HeadFormat = {
     norm: { kind: "values", types: ["F32"], shape: [1] },
   }),
 
-  heldBytes: (backend, { vocab, hidden }) =>
-    answersAtOnce(backend) ? 4 * (3 * stride(vocab) + 2 * stride(hidden)) : 0,
+  heldBytes: (_, { vocab, hidden }) => 4 * (3 * stride(vocab) + 2 * stride(hidden)),
+
+  /** A certificate is a conversation with the backend: too long where each answer has to be waited for. */
+  isOutdone: ({ name }) => name === "webgpu",
 
   open(tensors, { backend, dense: exact }) {
-    if (!answersAtOnce(backend)) return null;
     const screen = tensors.matrix("screen.weight");
     expectType("a head", exact.type, CERTIFIED_TYPES);
     expectType("with a screen", screen.type, SCREEN_TYPES);
@@ -66,9 +67,6 @@ export const certifiedFormat: HeadFormat = {
     }
   },
 };
-
-/** A certificate is a conversation with the backend. Where each answer has to be waited for, the dense head is sooner there. */
-const answersAtOnce = ({ name }: Backend) => name !== "webgpu";
 
 export function expectType(what: string, type: string, types: readonly string[] = CERTIFIED_TYPES): void {
   if (types.includes(type)) return;

@@ -38,7 +38,7 @@ export class Codebook {
   readonly bias: Float32Array;
   readonly members: Members;
   /** β, (K); −∞ for codes without tokens. */
-  readonly #best: Float64Array;
+  readonly best: Float64Array;
   readonly #law: CodebookLaw;
   /** Made when tokens are first edited. */
   #placeOf: Uint32Array | null = null;
@@ -59,10 +59,10 @@ export class Codebook {
     this.bias = readBias(bias, codes.length);
     this.members = membersOf(this.codeOf, this.bias, count);
     const { biases, starts } = this.members;
-    this.#best = Float64Array.from({ length: count }, (_, j) =>
+    this.best = Float64Array.from({ length: count }, (_, j) =>
       starts[j] < starts[j + 1] ? biases[starts[j]] : -Infinity,
     );
-    this.#law = new CodebookLaw(this.members, this.#best);
+    this.#law = new CodebookLaw(this.members, this.best);
   }
 
   /** @param scores (K) snapped, here and below; all −∞: no token has a chance but those that are edited. */
@@ -131,7 +131,7 @@ export class Codebook {
 
   /** The codes of the `count` largest s[j] + β[j], of equal ones the lowest; no code without tokens. */
   bestCodes(scores: Float32Array, count: number): Uint32Array {
-    const best = this.#best;
+    const best = this.best;
     const codes = new Uint32Array(count);
     const logits = new Float64Array(count).fill(-Infinity);
     let found = 0;
@@ -246,7 +246,7 @@ export class Codebook {
   /** The largest logit of each code, in working memory. */
   #bestLogits(scores: Float32Array, apart: Apart | null): Float64Array {
     this.#makeRoom(this.codes);
-    const [logits, best] = [this.#logits, this.#best];
+    const [logits, best] = [this.#logits, this.best];
     for (let j = 0; j < best.length; j++) logits[j] = scores[j] + best[j];
     if (apart === null) return logits;
     for (let i = 0; i < apart.codes.length; i++) {

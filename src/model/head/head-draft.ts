@@ -2,6 +2,7 @@
 import { type Backend, type Floats, stride, type Top } from "../../backend/backend.ts";
 import type { DraftHead, DraftRow } from "../draft-head.ts";
 import type { Head, HeadLook } from "./head.ts";
+import { answersLater, LateDraft } from "./late-draft.ts";
 
 /** What a head keeps of a state, to answer from. */
 export interface Looks<Seen> {
@@ -65,6 +66,10 @@ export class HeadDraft<Seen> implements DraftHead {
 
 /** @throws {MemoryError} If there is no room for a row and a state. */
 export function openDraft(backend: Backend, head: Head): DraftHead {
+  if (answersLater(backend)) {
+    const { vocab, bytes } = head;
+    return new LateDraft(backend, { vocab, bytes, make: (state, row) => head.rows(state, 1, row) });
+  }
   if (head.openDraft !== undefined) return head.openDraft();
   const state = backend.floats(stride(head.hidden));
   try {

@@ -7,8 +7,8 @@
  * A head defines its row. Whatever is told without it is what the row would have told: the same argmax, the same best
  * tokens with the same logits, the law of the same softmax. How a head spares the row is its own affair.
  */
-import type { Backend, Floats, Top } from "../../backend/backend.ts";
-import { expectInteger, expectNumber, UnsupportedError } from "../../errors.ts";
+import type { Floats, Top } from "../../backend/backend.ts";
+import { expectInteger, expectNumber } from "../../errors.ts";
 import type { DraftHead } from "../draft-head.ts";
 import type { LogitEdits } from "./codebook-edits.ts";
 
@@ -84,8 +84,6 @@ export interface Head {
    * @param state Stays as it is for as long as the look is used.
    */
   look?(state: Floats): HeadLook | Promise<HeadLook>;
-  /** Whether `rows` must look at numbers on its way: not possible where these have to be waited for. */
-  readonly rowsNeedAnswers?: boolean;
   /** Rows of states. @param states (columns, D) @param out (columns, stride(V)) */
   rows(states: Floats, columns: number, out: Floats): void;
   /** A draft head of one text that knows better than to ask this one for each answer anew. */
@@ -109,15 +107,4 @@ export function readDraw({ temperature = 1, seed, position }: HeadDraw): Require
 /** A temperature to divide by. */
 export function expectTemperature(temperature: number): number {
   return expectNumber("temperature", temperature, LEAST_TEMPERATURE, MOST_TEMPERATURE);
-}
-
-/** @throws {UnsupportedError} If rows are made of answers that this backend gives later. */
-export function expectAnswers(
-  { name }: Backend,
-  { rowsNeedAnswers = false }: Pick<Head, "rowsNeedAnswers">,
-): void {
-  if (name !== "webgpu" || !rowsNeedAnswers) return;
-  throw new UnsupportedError(
-    "Cannot use WebGPU: rows of a head with residual codes are made in this process",
-  );
 }

@@ -23,6 +23,7 @@ import {
 } from "./stored-head.ts";
 import {
   openStoredHeads,
+  planFor,
   planStoredHeads,
   type ReadHeadTensor,
   type StoredHeadPlan,
@@ -157,7 +158,8 @@ function infoOf({ name, type, shape, bytes }: HeadTensor): TensorInfo {
 type ReadTensor = (info: TensorInfo, write: (piece: Uint8Array) => void) => Promise<void>;
 
 /** @param read Called in the order of the file. */
-async function open(plan: HeadPlan, backend: Backend, read: ReadTensor): Promise<OpenedHead> {
+async function open(planned: HeadPlan, backend: Backend, read: ReadTensor): Promise<OpenedHead> {
+  const plan = { ...planned, stored: planFor(backend, planned.stored) };
   const { dense, stored } = plan;
   const { vocab, hidden } = stored.shape;
   const matrices: Matrix[] = [];
@@ -178,10 +180,10 @@ async function open(plan: HeadPlan, backend: Backend, read: ReadTensor): Promise
       ...[...stored.tensors.values()].map(({ info }) => info),
     ];
     for (const info of infos.sort((a, b) => a.offset - b.offset)) {
-      const planned = stored.tensors.get(info.name);
-      if (planned === undefined) whole = await load(info, info.type as WeightType, vocab, hidden);
-      else if (planned.kind === "matrix") {
-        tensors.set(info.name, await load(info, planned.type, planned.rows, planned.cols));
+      const tensor = stored.tensors.get(info.name);
+      if (tensor === undefined) whole = await load(info, info.type as WeightType, vocab, hidden);
+      else if (tensor.kind === "matrix") {
+        tensors.set(info.name, await load(info, tensor.type, tensor.rows, tensor.cols));
       } else tensors.set(info.name, await valuesOf(info, read));
     }
     return new OpenedHead(backend, headOf(plan, tensors, backend, whole), plan.method, () => {
@@ -208,7 +210,7 @@ function headOf(
   dense: Matrix | null,
 ): Head {
   if (method === "dense") return new DenseHead(backend, dense as Matrix);
-  // It is there for all that need it.
+  // It is there for all that need it, or could do without the stored one.
   const { model } = openStoredHeads(stored, tensors, { backend, dense: dense as Matrix });
   return model ?? new DenseHead(backend, dense as Matrix);
 }

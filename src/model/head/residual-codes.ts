@@ -12,30 +12,21 @@
  * Source   Jégou, Douze, Schmid 2011, "Product quantization for nearest neighbor search": residuals of a coarse quantiser,
  *          and several of its cells.
  */
-import { SCORE_RANGE, snapped } from "../../backend/head-kernels.ts";
+import {
+  PROBES,
+  RESIDUAL_WORDS,
+  type ResidualTables,
+  SCORE_RANGE,
+  snapped,
+} from "../../backend/head-kernels.ts";
 import { expectInteger, expectNumber } from "../../errors.ts";
 import type { Codebook } from "./codebook.ts";
 import type { Apart } from "./codebook-edits.ts";
 
-/** Codewords of a sub-vector. */
-export const RESIDUAL_WORDS = 16;
-/** Codes whose tokens are looked at. */
-export const PROBES = 32;
 /** Bytes of a token, at most. */
 export const MOST_RESIDUAL_BYTES = 64;
 /** Columns of a sub-vector, at most. */
 export const MOST_RESIDUAL_COLUMNS = 64;
-
-export interface ResidualTables {
-  /** S / 2, of a token. */
-  readonly bytes: number;
-  /** (V, S / 2): sub-vectors 2t and 2t + 1 in the low and the high four bits of byte t. */
-  readonly codes: Uint8Array;
-  /** (S, C, 16) */
-  readonly words: Float32Array;
-  /** ρ, (V) within ±2048. */
-  readonly bias: ArrayLike<number>;
-}
 
 export class ResidualCodes {
   /** M = S · C: rows of the basis. */
@@ -50,16 +41,11 @@ export class ResidualCodes {
   /** (S / 2, 256) working memory: of this precision they fit a first-level cache. */
   readonly #tables: Float32Array;
 
-  /** @throws {RangeError} If lengths do not belong together or a number is out of range; the message names it. */
-  constructor(codebook: Codebook, { bytes, codes, words, bias }: ResidualTables) {
+  /** @throws {RangeError} As `expectResidualTables`. */
+  constructor(codebook: Codebook, tables: ResidualTables) {
     const { vocab } = codebook;
-    expectInteger("bytes", bytes, 1, MOST_RESIDUAL_BYTES);
-    expectInteger("codes.length", codes.length, vocab * bytes, vocab * bytes);
-    expectInteger("bias.length", bias.length, vocab, vocab);
-    expectInteger("columns", words.length / (2 * bytes * RESIDUAL_WORDS), 1, MOST_RESIDUAL_COLUMNS);
-    const wrong = words.findIndex((word) => !Number.isFinite(word));
-    if (wrong >= 0) throw new RangeError(`"words[${wrong}]" must be finite, got ${words[wrong]}`);
-    this.size = words.length / RESIDUAL_WORDS;
+    const { bytes, codes, words, bias } = tables;
+    this.size = expectResidualTables(vocab, tables);
     this.#codebook = codebook;
     this.#bytes = bytes;
     this.#words = words;
@@ -67,42 +53,27 @@ export class ResidualCodes {
     this.#bias = new Float32Array(vocab);
     for (const [at, token] of codebook.members.tokens.entries()) {
       this.#codes.set(codes.subarray(token * bytes, (token + 1) * bytes), at * bytes);
-      this.#bias[at] = expectNumber(`bias[${token}]`, bias[token], -SCORE_RANGE, SCORE_RANGE);
+      this.#bias[at] = bias[token];
     }
     this.#tables = new Float32Array(bytes * 256);
   }
 
-  /** Tokens that are looked at for a state, as a rule. */
-  get looks(): number {
-    const { codes, vocab } = this.#codebook;
-    return Math.ceil((Math.min(PROBES, codes) / codes) * vocab);
-  }
-
   /** @param scores (K) snapped. @param z (M) */
   open(scores: Float32Array, z: Float32Array): OpenedCodes {
-    const { members, codeOf, codes } = this.#codebook;
-    const { tokens, starts } = members;
-    const best = this.#codebook.bestCodes(scores, PROBES);
-    const isOpen = new Uint8Array(codes);
-    let count = 0;
-    for (const code of best) {
-      isOpen[code] = 1;
-      count += starts[code + 1] - starts[code];
-    }
+    const { starts } = this.#codebook.members;
+    const opened = openCodes(this.#codebook, scores);
+    const { codes, logits } = opened;
     this.#fillTables(z);
     const [bytes, residuals, tables, bias] = [this.#bytes, this.#codes, this.#tables, this.#bias];
-    const opened = new Uint32Array(count);
-    const logits = new Float64Array(count);
     let to = 0;
-    for (const code of best) {
+    for (const code of codes) {
       for (let at = starts[code]; at < starts[code + 1]; at++) {
         let sum = bias[at];
         for (let byte = 0; byte < bytes; byte++) sum += tables[byte * 256 + residuals[at * bytes + byte]];
-        opened[to] = tokens[at];
         logits[to++] = scores[code] + snapped(sum);
       }
     }
-    return new OpenedCodes({ tokens: opened, logits, codes: best, isOpen, codeOf });
+    return opened;
   }
 
   #fillTables(z: Float32Array): void {
@@ -121,6 +92,48 @@ export class ResidualCodes {
       }
     }
   }
+}
+
+/** M of the tables. @throws {RangeError} If lengths do not belong together or a number is out of range; the message names it. */
+export function expectResidualTables(vocab: number, { bytes, codes, words, bias }: ResidualTables): number {
+  expectInteger("bytes", bytes, 1, MOST_RESIDUAL_BYTES);
+  expectInteger("codes.length", codes.length, vocab * bytes, vocab * bytes);
+  expectInteger("bias.length", bias.length, vocab, vocab);
+  expectInteger("columns", words.length / (2 * bytes * RESIDUAL_WORDS), 1, MOST_RESIDUAL_COLUMNS);
+  const wrong = words.findIndex((word) => !Number.isFinite(word));
+  if (wrong >= 0) throw new RangeError(`"words[${wrong}]" must be finite, got ${words[wrong]}`);
+  for (let token = 0; token < vocab; token++) {
+    expectNumber(`bias[${token}]`, bias[token], -SCORE_RANGE, SCORE_RANGE);
+  }
+  return words.length / RESIDUAL_WORDS;
+}
+
+/** Tokens that are looked at for a state, as a rule. */
+export function residualLooks({ codes, vocab }: Codebook): number {
+  return Math.ceil((Math.min(PROBES, codes) / codes) * vocab);
+}
+
+/** The opened codes of a row that was made elsewhere. @param scores (K) snapped. @param row (V) */
+export function openedIn(codebook: Codebook, scores: Float32Array, row: Float32Array): OpenedCodes {
+  const opened = openCodes(codebook, scores);
+  for (const [i, token] of opened.tokens.entries()) opened.logits[i] = row[token];
+  return opened;
+}
+
+/** Codes that are opened, with logits that are yet to be told. */
+function openCodes(codebook: Codebook, scores: Float32Array): OpenedCodes {
+  const { members, codeOf } = codebook;
+  const { tokens, starts } = members;
+  const codes = codebook.bestCodes(scores, PROBES);
+  const isOpen = new Uint8Array(codebook.codes);
+  const opened = new Uint32Array(codes.reduce((sum, code) => sum + starts[code + 1] - starts[code], 0));
+  let to = 0;
+  for (const code of codes) {
+    isOpen[code] = 1;
+    opened.set(tokens.subarray(starts[code], starts[code + 1]), to);
+    to += starts[code + 1] - starts[code];
+  }
+  return new OpenedCodes({ tokens: opened, logits: new Float64Array(to), codes, isOpen, codeOf });
 }
 
 /** Tokens of whole codes with logits of their own. */

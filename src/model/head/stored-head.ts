@@ -75,12 +75,10 @@ export interface HeadFormat {
   expected(shape: HeadShape): Readonly<Record<string, HeadTensorSpec>>;
   /** Bytes that `open` takes of the backend, matrices aside. @param shapes Of the tensors in the file, by name without prefix. */
   heldBytes(backend: Backend, shape: HeadShape, shapes: ReadonlyMap<string, readonly number[]>): number;
-  /**
-   * Null: on this backend the dense head gives the same answers sooner.
-   *
-   * @throws {RangeError} If a value in a tensor is out of range; the message names it.
-   */
-  open(tensors: HeadTensors, context: HeadContext): Head | null;
+  /** Whether the dense head gives the same answers sooner on a backend: then nothing of this one is read. */
+  isOutdone?(backend: Backend): boolean;
+  /** @throws {RangeError} If a value in a tensor is out of range; the message names it. */
+  open(tensors: HeadTensors, context: HeadContext): Head;
 }
 
 /** "output_vq.codes" → ["vq", "codes"]; null for other tensors. */

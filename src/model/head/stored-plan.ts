@@ -128,6 +128,13 @@ function expectSpec({ name, shape, type }: TensorInfo, spec: HeadTensorSpec): vo
   );
 }
 
+/** The plan without heads that the dense one outdoes on a backend. */
+export function planFor(backend: Backend, plan: StoredHeadPlan): StoredHeadPlan {
+  const formats = plan.formats.filter(({ isOutdone }) => isOutdone?.(backend) !== true);
+  const isUsed = (name: string) => formats.some(({ method }) => headTensorName(name)?.[0] === method);
+  return { ...plan, formats, tensors: new Map([...plan.tensors].filter(([name]) => isUsed(name))) };
+}
+
 /** Bytes that the heads will take of `backend`. */
 export function storedHeadBytes(backend: Backend, { formats, tensors, shape }: StoredHeadPlan): number {
   let bytes = 0;
@@ -170,15 +177,14 @@ export function openStoredHeads(
       matrix: (name: string) => read.get(prefix + name) as Matrix,
       values: (name: string) => read.get(prefix + name) as HeadTensor,
     };
-    const head = openHead(format, tensors, { ...shape, ...context });
-    if (head !== null) heads.set(format.method, head);
+    heads.set(format.method, openHead(format, tensors, { ...shape, ...context }));
   }
   // Where the dense head is not what the model was trained with, its rows are no draft.
   const instead = formats.some(({ method, needsDense }) => method === model && !needsDense) ? model : draft;
   return { model: heads.get(model) ?? null, draft: heads.get(draft) ?? heads.get(instead) ?? null };
 }
 
-function openHead(format: HeadFormat, tensors: HeadTensors, context: HeadContext): Head | null {
+function openHead(format: HeadFormat, tensors: HeadTensors, context: HeadContext): Head {
   try {
     return format.open(tensors, context);
   } catch (error) {

@@ -13,10 +13,10 @@
  *     residual.bias           (V)         F16 or F32, within ±2048
  */
 import { type Backend, type Matrix, stride } from "../../backend/backend.ts";
-import { MOST_CODES } from "../../backend/head-kernels.ts";
+import { MOST_CODES, RESIDUAL_WORDS } from "../../backend/head-kernels.ts";
 import { expectInteger, UnsupportedError } from "../../errors.ts";
 import { decodeWeights } from "../../format/blocks.ts";
-import { MOST_RESIDUAL_BYTES, MOST_RESIDUAL_COLUMNS, RESIDUAL_WORDS } from "./residual-codes.ts";
+import { MOST_RESIDUAL_BYTES, MOST_RESIDUAL_COLUMNS } from "./residual-codes.ts";
 import type { HeadFormat, HeadTensor, HeadTensors } from "./stored-head.ts";
 import { VqHead, type VqWeights } from "./vq-head.ts";
 
@@ -54,9 +54,10 @@ export const vqFormat: HeadFormat = {
   }),
 
   heldBytes(backend, { vocab }, shapes) {
-    const [, codes] = shapes.get("codebook.weight")!;
+    const [, codes = 1] = shapes.get("codebook.weight")!;
     const basis = shapes.get("residual.basis.weight");
-    return VqHead.heldBytes(backend, vocab, codes ?? 1, basis === undefined ? 0 : (basis[1] ?? 1));
+    const residual = basis && { size: basis[1] ?? 1, bytes: shapes.get("residual.codes")?.[0] ?? 0 };
+    return VqHead.heldBytes(backend, vocab, codes, residual);
   },
 
   open(tensors, { backend }) {

@@ -1,11 +1,11 @@
 /** Heads with residual codes: their row by its definition, and what they tell without it. */
 import { describe, expect, it } from "vitest";
 import { type Backend, type Floats, stride, type Top } from "../../../src/backend/backend.ts";
+import { PROBES } from "../../../src/backend/head-kernels.ts";
 import { createReferenceBackend } from "../../../src/backend/reference/index.ts";
 import { createWasmBackend } from "../../../src/backend/wasm/index.ts";
 import { decodeWeights, encodeWeights } from "../../../src/format/blocks.ts";
 import { openDraft } from "../../../src/model/head/head-draft.ts";
-import { PROBES } from "../../../src/model/head/residual-codes.ts";
 import { VqHead, type VqWeights } from "../../../src/model/head/vq-head.ts";
 import { kernelModules } from "../../../src/node.ts";
 import { createRandom } from "../../support/random.ts";
@@ -197,7 +197,8 @@ describe.each(BACKENDS)("a vq head with residual codes on %s", (_, create) => {
     const before = other.usedBytes;
     const one = new VqHead(other, weights);
     // Allocations are rounded up to 64 bytes each.
-    const taken = other.usedBytes - before - VqHead.heldBytes(other, VOCAB, CODES, SIZE);
+    const taken =
+      other.usedBytes - before - VqHead.heldBytes(other, VOCAB, CODES, { size: SIZE, bytes: BYTES });
     expect(taken).toBeGreaterThanOrEqual(0);
     expect(taken).toBeLessThan(4 * 64);
     one.close();
