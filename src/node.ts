@@ -15,6 +15,7 @@
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { GpuProvider } from "./backend/webgpu/index.ts";
 import {
   compileKernels,
   type KernelModules,
@@ -23,6 +24,7 @@ import {
   type OpenGpu,
 } from "./engine/load-model.ts";
 import type { Model } from "./engine/model.ts";
+import { UnsupportedError } from "./errors.ts";
 import type { ByteInput } from "./format/bytes.ts";
 
 export * from "./index.ts";
@@ -34,8 +36,29 @@ let modules: Promise<KernelModules> | undefined;
 /** Kernels for WebGPU, loaded when they are first asked for. */
 const openGpu: OpenGpu = async (gpu, options) => {
   const { createWebGpuBackend, openSharedDevice } = await import("./backend/webgpu/index.ts");
-  return createWebGpuBackend(await openSharedDevice(gpu), { ...options, ownsDevice: true });
+  const device = await openSharedDevice(gpu ?? (await installedGpu()));
+  return createWebGpuBackend(device, { ...options, ownsDevice: true });
 };
+
+/** Dawn, where the npm package `webgpu` is installed: one for the process, as its devices end with it. */
+let installed: Promise<GpuProvider> | undefined;
+
+/** @throws {UnsupportedError} If there is no such package, or it does not run here. */
+function installedGpu(): Promise<GpuProvider> {
+  // Not a name that bundlers would look for: who has no such package has no need of it.
+  const name = "webgpu";
+  installed ??= import(name).then(
+    ({ create }) => create([]) as GpuProvider,
+    (cause) => {
+      const why =
+        cause?.code === "ERR_MODULE_NOT_FOUND"
+          ? "this host has none, and the package webgpu is not installed"
+          : `the package webgpu does not load (${cause?.message ?? cause})`;
+      throw new UnsupportedError(`Cannot use WebGPU: ${why}`, { cause });
+    },
+  );
+  return installed;
+}
 
 /** The kernels of this installation, compiled once. */
 export function kernelModules(): Promise<KernelModules> {
@@ -52,7 +75,7 @@ export async function loadModel(input: string | URL | ByteInput, options: LoadOp
   const withModules = { openGpu, ...options, modules: options.modules ?? (await kernelModules()) };
   if (!(typeof input === "string" || input instanceof URL)) return load(input, withModules);
   const url = input instanceof URL ? input : /^(https?|file):\/\//.test(input) ? new URL(input) : undefined;
-  if (url && url.protocol !== "file:") return load(() => fetch(url, { signal: options.signal }), withModules);
+  if (url && url.protocol !== "file:") return load((signal) => fetch(url, { signal }), withModules);
   const path = url ? fileURLToPath(url) : (input as string);
   return load(() => openFile(path), { name: basename(path).replace(/\.gguf$/i, ""), ...withModules });
 }

@@ -41,7 +41,7 @@ export function kernelModules(): Promise<KernelModules> {
 export async function loadModel(input: string | URL | ByteInput, options: LoadOptions = {}): Promise<Model> {
   const withModules = { openGpu, ...options, modules: options.modules ?? (await kernelModules()) };
   if (!(typeof input === "string" || input instanceof URL)) return load(input, withModules);
-  return load(() => fetch(input, { signal: options.signal }), withModules);
+  return load((signal) => fetch(input, { signal }), withModules);
 }
 
 async function compileModules(): Promise<KernelModules> {

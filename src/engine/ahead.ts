@@ -16,7 +16,7 @@ import type { Session } from "./source.ts";
 /** Most tokens that are computed ahead. */
 export const MAX_AHEAD = 64;
 
-/** What a session of a model in this process can do beside `Session`. */
+/** What a session of a model in this process, or on its device, can do beside `Session`. The same object each time. */
 export interface Ahead {
   /**
    * Computes on `tokens` as if they followed the text. What was run before and is their beginning is not computed again;
@@ -35,7 +35,7 @@ export interface Ahead {
   openHead(): DraftHead;
 }
 
-/** Undefined for sessions whose model is elsewhere, or is several. */
+/** Undefined for sessions whose model is elsewhere, or is several. A session that has moved to another model has another one. */
 export function aheadOf(session: Session): Ahead | undefined {
   return (session as { readonly ahead?: Ahead }).ahead;
 }

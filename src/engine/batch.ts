@@ -51,10 +51,21 @@ export class Batcher implements Source {
 class BatchedSession implements Session {
   readonly #queue: BatchQueue;
   readonly #session: Session;
+  readonly #ahead: Ahead | undefined;
 
   constructor(queue: BatchQueue, session: Session) {
     this.#queue = queue;
     this.#session = session;
+    const ahead = aheadOf(session);
+    this.#ahead = ahead && {
+      run: async (tokens) => {
+        this.#expectIdle("run ahead");
+        return await ahead.run(tokens);
+      },
+      headBytes: ahead.headBytes,
+      drawsOwn: ahead.drawsOwn,
+      openHead: () => ahead.openHead(),
+    };
   }
 
   get length(): number {
@@ -92,17 +103,7 @@ class BatchedSession implements Session {
 
   /** Of the session alone: what is run ahead shares no pass. */
   get ahead(): Ahead | undefined {
-    const ahead = aheadOf(this.#session);
-    if (ahead === undefined) return undefined;
-    return {
-      run: async (tokens) => {
-        this.#expectIdle("run ahead");
-        return await ahead.run(tokens);
-      },
-      headBytes: ahead.headBytes,
-      drawsOwn: ahead.drawsOwn,
-      openHead: () => ahead.openHead(),
-    };
+    return this.#ahead;
   }
 
   truncate(length: number, path?: ArrayLike<number>): void {

@@ -7,12 +7,14 @@
  * read the same tokens, behind a prefix of their own if they have one. A source that a route did not choose, or whose
  * weight is 0, does not run: it catches up, in one pass, when it is needed.
  *
- * Where all sources compute on one WebGPU device, their rows are fused there, and the fused row alone is read back; or, of
- * what has no kernel there, a source's too (backend/webgpu/fuse.ts tells what). Else each row is read, and fused here.
+ * Where all sources compute on one WebGPU device, their rows are fused there, and tokens are drawn from the fused row there:
+ * it is read back for who looks at it; so is, of what has no kernel there, a source's (backend/webgpu/fuse.ts tells what). The
+ * rows of a source that had to leave the device are written to it. Else each row is read, and fused here.
  */
 import type { Backend } from "../backend/backend.ts";
 import { createReferenceBackend } from "../backend/reference/index.ts";
 import type { WebGpuBackend } from "../backend/webgpu/index.ts";
+import { kernelNamesOf } from "../decoding/fuse/kernel-names.ts";
 import {
   compilePlan,
   type FuseContext,
@@ -25,8 +27,10 @@ import {
 import { expectInteger } from "../errors.ts";
 import { BridgedSource } from "./fuse/bridge.ts";
 import { ConstantSource } from "./fuse/constant.ts";
+import { forwardFused } from "./fuse/forward.ts";
+import type { Fusion } from "./fuse/fusion.ts";
 import { type FusedInput, type GivenSource, readInputs } from "./fuse/inputs.ts";
-import { expectSeed, type FusedOptions, FusedSession, type Fusion, forwardFused } from "./fuse/session.ts";
+import { expectSeed, type FusedOptions, FusedSession } from "./fuse/session.ts";
 import { resultVocab } from "./fuse/vocabulary.ts";
 import { backendOf, setBackend } from "./model-backend.ts";
 import { deviceOf } from "./placed-rows.ts";
@@ -46,6 +50,8 @@ export interface FuseOptions {
   kernels?: RowKernels<unknown>;
   /** Where rows are combined and held. Default: where the first source computes, else plain TypeScript in f64. */
   backend?: Backend;
+  /** Called as kernels for WebGPU are compiled that the plan needs. The first call of a session waits for them. */
+  onCompile?: (ready: number, total: number) => void;
 }
 
 /**
@@ -81,7 +87,7 @@ export function fuse(
   const backend = options.backend ?? localBackend(inputs.map(({ source }) => source));
   const kernels: RowKernels<unknown> = options.kernels ?? backend.fuseKernels();
   const isChosen = options.kernels !== undefined || options.backend !== undefined;
-  const device = isChosen ? null : sharedDevice(program, inputs);
+  const devices = isChosen ? [] : sharedDevices(program, inputs);
   // All that the plan declares must be there; a function is asked when there are tokens.
   const first =
     typeof numbers === "function" ? { inputs: zeros(program), tables } : { inputs: numbers, tables };
@@ -89,9 +95,10 @@ export function fuse(
   expectBridged(program, inputs);
   return new FusedSource({
     program,
-    inputs: inputs.map((input) => ({ ...input, staysOnDevice: device !== null })),
+    inputs: inputs.map((input) => ({ ...input, staysOnDevice: devices.length > 0 })),
     kernels,
-    device,
+    devices,
+    ready: prepare(devices, program, options.onCompile),
     backend,
     given,
     vocab: resultVocab(
@@ -142,15 +149,15 @@ export class FusedSource implements Source {
 
   async forwardAll(calls: readonly Call[]): Promise<Rows[]> {
     const sessions = new Set<FusedSession>();
-    const checked = calls.map(({ session, ...call }, index) => {
+    const asked = calls.map(({ session, ...call }, index) => {
       if (!(session instanceof FusedSession) || session.fusion !== this.#fusion)
         throw new TypeError(`"calls[${index}].session" must be a session of this source`);
       if (sessions.has(session))
         throw new RangeError(`"calls[${index}].session" must be another one than that of an earlier call`);
       sessions.add(session);
-      return { session, call: session.check(call) };
+      return { session, question: session.check({ session, ...call }) };
     });
-    return await forwardFused(checked);
+    return await forwardFused(asked);
   }
 }
 
@@ -160,14 +167,26 @@ function localBackend(sources: readonly Source[]): Backend {
   return backends.find((one) => one !== undefined && one.name !== "webgpu") ?? createReferenceBackend();
 }
 
-/** The device that all sources compute on, if there is one. */
-function sharedDevice(program: Program, inputs: readonly FusedInput[]): WebGpuBackend | null {
+/** Backends of all sources, if they are on one device; else none. */
+function sharedDevices(program: Program, inputs: readonly FusedInput[]): readonly WebGpuBackend[] {
   const sources = inputs.map(({ source }) => source).filter((source) => !(source instanceof ConstantSource));
-  const [first, ...others] = sources.map(deviceOf);
-  const isShared = others.every((other) => other !== undefined && first?.sharesDevice(other));
+  const devices = sources.flatMap((source) => deviceOf(source) ?? []);
+  const isShared =
+    devices.length === sources.length && devices.every((device) => devices[0].sharesDevice(device));
   // Columns behind the vocabulary are read off rows here.
   const hasExtra = program.sources.some(({ extra }) => extra > 0);
-  return first !== undefined && isShared && !hasExtra ? first : null;
+  return isShared && !hasExtra ? [...new Set(devices)] : [];
+}
+
+/** Has kernels compiled that the plan needs. What is wrong with one is told by the first call, which waits for this. */
+function prepare(
+  [device]: readonly WebGpuBackend[],
+  program: Program,
+  onCompile: FuseOptions["onCompile"],
+): Promise<void> {
+  const ready = device?.lateFuseKernels().prepare(kernelNamesOf(program), onCompile) ?? Promise.resolve();
+  ready.catch(() => {});
+  return ready;
 }
 
 /** What is decoded is of the result's vocabulary, and every source reads it. */

@@ -1,8 +1,12 @@
 /**
- * gpu-model: a model on a WebGPU device, and on this process once the device has gone.
+ * gpu-model: a model on a WebGPU device, and in this process once it cannot stay there.
  *
  *     loadModel(…, { backend: "auto" })     a device  →  or why there is none, and Wasm
  *     device lost, out of memory            weights are loaded again for Wasm, sessions go on there: replaying-session.ts
+ *
+ * What one model cannot get, or does wrong, moves that model alone; a device that is lost moves all that are on it. Pages lose
+ * theirs when a driver restarts, or while they are hidden. Who moved stays, and `Model.fallback` says why: load the model
+ * again to be back on the device.
  */
 import type { WebGpuBackend } from "../backend/webgpu/index.ts";
 import { MemoryError, UnsupportedError } from "../errors.ts";
@@ -17,11 +21,12 @@ import { backendOf, setBackend } from "./model-backend.ts";
 import { openPrompt, prefixCacheStats, setPromptOpener } from "./model-prompts.ts";
 import { setDevice } from "./placed-rows.ts";
 import type { OpenText, OpenTextOptions } from "./prompts.ts";
-import { type ReplayHost, ReplayingSession } from "./replaying-session.ts";
+import { LostSession, type ReplayHost, ReplayingSession } from "./replaying-session.ts";
 import type { Call, Rows, Session, SessionOptions } from "./source.ts";
 
 /** Loads on a device, or in this process where that is not possible; `load` does it in either place. */
 export async function loadOnGpu(input: ModelInput, options: LoadOptions, load: OpenModel): Promise<Model> {
+  // The signal is that of this load, and may have fired when bytes are wanted again.
   const again = reopener(input);
   const isForced = options.backend === "webgpu";
   let backend: WebGpuBackend;
@@ -31,31 +36,31 @@ export async function loadOnGpu(input: ModelInput, options: LoadOptions, load: O
     backend = await options.openGpu(options.gpu ?? hostGpu(), { maxBytes: options.maxMemoryBytes });
   } catch (error) {
     if (isForced || !(error instanceof UnsupportedError)) throw error;
-    return await load(await openInput(input), { fallback: error.message });
+    return await load(await openInput(input, options.signal), { fallback: error.message });
   }
   try {
-    const model = await load(await openInput(input), { gpu: backend });
+    const model = await load(await openInput(input, options.signal), { gpu: backend });
     await backend.settle();
-    const reload = again && (async (fallback: string) => load(await again(), { fallback }));
+    const reload = again && (async (fallback: string) => load(await again(), { fallback, isReload: true }));
     return new GpuModel(model, backend, reload);
   } catch (error) {
     const { failure } = backend;
     backend.close();
     const isOfDevice = failure !== null || error instanceof UnsupportedError || error instanceof MemoryError;
     if (isForced || again === null || !isOfDevice) throw error;
-    return await load(await again(), { fallback: (error as Error).message });
+    return await load(await again(options.signal), { fallback: (error as Error).message });
   }
 }
 
 /** What a function gives, or the input itself. */
-export async function openInput(input: ModelInput): Promise<ByteInput> {
-  return typeof input === "function" ? await input() : input;
+export async function openInput(input: ModelInput, signal?: AbortSignal): Promise<ByteInput> {
+  return typeof input === "function" ? await input(signal) : input;
 }
 
 /** How the bytes can be had a second time; null for streams, which are gone then. */
-function reopener(input: ModelInput): (() => Promise<ByteInput>) | null {
+function reopener(input: ModelInput): ((signal?: AbortSignal) => Promise<ByteInput>) | null {
   if (input instanceof ReadableStream || input instanceof Response) return null;
-  return () => openInput(input);
+  return (signal) => openInput(input, signal);
 }
 
 function hostGpu(): GPU | undefined {
@@ -74,6 +79,7 @@ export class GpuModel extends GeneratingModel implements Model, ReplayHost {
   readonly #first: Model;
   #current: Model;
   #replacing: Promise<Model> | null = null;
+  #isClosed = false;
 
   /** @param reload Loads the model for this process; null: the bytes cannot be had again. */
   constructor(model: Model, gpu: WebGpuBackend, reload: ((fallback: string) => Promise<Model>) | null) {
@@ -121,10 +127,17 @@ export class GpuModel extends GeneratingModel implements Model, ReplayHost {
     return this.#current.weightBytes;
   }
 
+  isLost(model: Model): boolean {
+    return model === this.#first && this.#gpu.failure !== null;
+  }
+
   async replace(model: Model, error: unknown): Promise<boolean> {
+    if (this.#isClosed) throw new TypeError("Cannot go on: model is closed", { cause: error });
     if (model !== this.#current) return true;
     const { failure } = this.#gpu;
-    if (model !== this.#first || failure === null) return false;
+    if (!this.isLost(model)) return false;
+    // Others may need the memory, this process among them.
+    this.#gpu.abandon();
     if (this.#reload === null) {
       const why = "its bytes came as a stream, which is gone";
       throw new UnsupportedError(
@@ -134,21 +147,30 @@ export class GpuModel extends GeneratingModel implements Model, ReplayHost {
         },
       );
     }
-    this.#replacing ??= this.#reload(`Cannot go on with WebGPU: ${failure}`);
-    try {
-      this.#current = await this.#replacing;
-    } catch (cause) {
-      // The next call tries again.
-      this.#replacing = null;
-      throw cause;
-    }
+    this.#replacing ??= this.#loadAgain(this.#reload, `Cannot go on with WebGPU: ${failure}`);
+    this.#current = await this.#replacing;
     return true;
   }
 
-  open(options?: Pick<SessionOptions, "capacity" | "lease">): Session {
+  async #loadAgain(reload: (fallback: string) => Promise<Model>, fallback: string): Promise<Model> {
+    let model: Model;
+    try {
+      model = await reload(fallback);
+    } catch (error) {
+      // The next call tries again.
+      this.#replacing = null;
+      throw error;
+    }
+    if (!this.#isClosed) return model;
+    model.close();
+    throw new TypeError("Cannot go on: model is closed");
+  }
+
+  open(options: Pick<SessionOptions, "capacity" | "lease"> = {}): Session {
     const model = this.#current;
-    const session = model.open(options);
-    return new ReplayingSession(this, model, { session, cachedTokens: 0, close: () => session.close() }, []);
+    const session = this.isLost(model) ? new LostSession(this, options.capacity) : model.open(options);
+    const text = { session, cachedTokens: 0, close: () => session.close() };
+    return new ReplayingSession(this, model, text, [], { lease: options.lease });
   }
 
   async forwardAll(calls: readonly Call[]): Promise<Rows[]> {
@@ -179,6 +201,7 @@ export class GpuModel extends GeneratingModel implements Model, ReplayHost {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#first.close();
     if (this.#current !== this.#first) this.#current.close();
   }
@@ -193,7 +216,7 @@ export class GpuModel extends GeneratingModel implements Model, ReplayHost {
       try {
         const text = await openPrompt(model, prompt, capacity, options);
         const held = prompt.slice(0, text.session.length);
-        const session = new ReplayingSession(this, model, text, held);
+        const session = new ReplayingSession(this, model, text, held, options);
         return { session, cachedTokens: text.cachedTokens, close: (tokens) => session.close(tokens) };
       } catch (error) {
         if (!(await this.replace(model, error))) throw error;

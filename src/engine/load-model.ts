@@ -15,6 +15,7 @@ import { Fingerprint } from "../format/fingerprint.ts";
 import { type Gguf, type Metadata, readGguf } from "../format/gguf.ts";
 import { metadataString } from "../format/metadata.ts";
 import { type LlamaConfig, readLlamaConfig } from "../model/config.ts";
+import { planFor } from "../model/head/stored-plan.ts";
 import { Llama } from "../model/llama.ts";
 import { planTensors, type TensorPlan } from "../model/tensors.ts";
 import { createTokenizer, type Tokenizer } from "../model/tokenizer.ts";
@@ -39,8 +40,11 @@ export async function compileKernels(simd: BufferSource, relaxed: BufferSource):
   };
 }
 
-/** Bytes, or a function that gives them: then they can be had again, should a device be lost. */
-export type ModelInput = ByteInput | (() => ByteInput | Promise<ByteInput>);
+/**
+ * Bytes, or a function that gives them: then they can be had again, should a device be lost. The signal is that of the load they
+ * are for.
+ */
+export type ModelInput = ByteInput | ((signal?: AbortSignal) => ByteInput | Promise<ByteInput>);
 
 /** Opens a backend that ends its device when it is closed. @throws {UnsupportedError} If there is none to be had. */
 export type OpenGpu = (
@@ -56,6 +60,8 @@ export type OpenModel = (
     readonly gpu?: WebGpuBackend;
     /** Why not where it was to be. */
     readonly fallback?: string;
+    /** Whether it was loaded before: the signal of that is not asked again. */
+    readonly isReload?: boolean;
   },
 ) => Promise<Model>;
 
@@ -65,10 +71,11 @@ export interface LoadOptions {
   /**
    * Default "wasm". "reference" is plain TypeScript: slow, and the definition of what the others compute. "webgpu" is a
    * device of the host, whose rows differ from the others' by what f32 rounds; "auto" is that where there is one, else
-   * Wasm, and `Model.fallback` says why. A device that is lost later is answered by Wasm in both cases.
+   * Wasm, and `Model.fallback` says why. A device that is lost later, or has no memory for this model then, is
+   * answered by Wasm in both cases, for good: load the model again to be back on it.
    */
   backend?: "wasm" | "reference" | "webgpu" | "auto";
-  /** For "webgpu" and "auto". Default: `navigator.gpu`. */
+  /** For "webgpu" and "auto". Default: `navigator.gpu`, or in Node the npm package `webgpu` if that is installed. */
   gpu?: GpuProvider;
   /** Loads the kernels for it. Entries whose platforms have WebGPU fill it in. */
   openGpu?: OpenGpu;
@@ -116,11 +123,13 @@ const SLACK_BYTES = 1 << 18;
  */
 export async function loadModel(input: ModelInput, options: LoadOptions = {}): Promise<Model> {
   const { backend } = options;
-  if (backend !== "webgpu" && backend !== "auto") return await loadInto(options, await openInput(input));
+  if (backend !== "webgpu" && backend !== "auto")
+    return await loadInto(options, await openInput(input, options.signal));
   const host = options.modules === undefined ? "reference" : "wasm";
-  return await loadOnGpu(input, options, (bytes, place) =>
-    loadInto({ ...options, backend: host }, bytes, place),
-  );
+  return await loadOnGpu(input, options, (bytes, place) => {
+    const signal = place.isReload ? undefined : options.signal;
+    return loadInto({ ...options, signal, backend: host }, bytes, place);
+  });
 }
 
 /** Loads for the backend of `options`, or for a device beside it: what looks at rows is in this process then. */
@@ -139,6 +148,7 @@ async function loadInto(
     const rowsBackend = createBackend(options);
     const backend = gpu ?? rowsBackend;
     const needs = memoryNeeds(backend, config, plan, contextLength);
+    gpu?.expectKvRoom(config, contextLength);
     backend.reserve(
       needs.weights +
         needs.working +
@@ -148,10 +158,9 @@ async function loadInto(
     const kernels = gpu === undefined ? backend.name : `${backend.name} ${gpu.variant}`;
     fingerprint.addText(`${kernels} ${ABI_VERSION} ${config.architecture}`);
     backend.reserveScratch(widest(config), contextLength);
-    const types = new Set([...plan.tensors.values()].map(({ type }) => type));
     const [weights] = await Promise.all([
       loadWeights(backend, reader, plan, config, fingerprint),
-      gpu?.prepare(types, options.onCompile),
+      gpu && prepareKernels(gpu, plan, options.onCompile),
     ]);
     const model = new Llama(backend, config, weights, contextLength);
     return new LocalModel(backend, model, gguf.metadata, tokenizer, {
@@ -167,6 +176,19 @@ async function loadInto(
   } finally {
     await reader.close();
   }
+}
+
+/** Has all kernels compiled that the model will take. */
+function prepareKernels(
+  gpu: WebGpuBackend,
+  plan: TensorPlan,
+  onCompile: LoadOptions["onCompile"],
+): Promise<void> {
+  const heads = planFor(gpu, plan.heads);
+  const tensors = [...plan.tensors.values(), ...heads.tensors.values()];
+  const types = new Set(tensors.filter(({ kind }) => kind === "matrix").map(({ type }) => type));
+  const methods = heads.formats.map(({ method }) => method);
+  return gpu.prepare(types, onCompile, methods);
 }
 
 /** Bytes a model takes in a backend, without sessions. */

@@ -188,8 +188,8 @@ export interface Model extends Source {
   readonly tokenizer: Tokenizer;
   /** Which backend runs it. */
   readonly backend: "reference" | "wasm" | "webgpu";
-  /** Of its kernels, null where there is only one: Wasm with or without relaxed SIMD, WebGPU with or without dots of bytes. */
-  readonly build: "simd" | "relaxed" | "plain" | "packed" | null;
+  /** Of its kernels, null where there is only one: Wasm with or without relaxed SIMD, WebGPU in f32, by dots of bytes or in half floats. */
+  readonly build: "simd" | "relaxed" | "plain" | "packed" | "f16" | null;
   /** Why that is not the backend that was asked for. */
   readonly fallback?: string;
   /** Hash of weights, kernels and backend: equal fingerprint, prompt, options and seed give equal text. */

@@ -61,7 +61,9 @@ class PlacedRows implements Rows {
 }
 
 /** @throws {UnsupportedError} If the device has failed: nothing that was computed since can be relied on. */
-export function placedRows({ backend, vocab, count, floats, expectCurrent }: RowPlace): Rows {
+export async function placedRows({ backend, vocab, count, floats, expectCurrent }: RowPlace): Promise<Rows> {
+  // A copy from memory that is not there would fail who copies.
+  await (backend as WebGpuBackend).settleMemory();
   const { failure } = backend as WebGpuBackend;
   if (failure !== null) throw new UnsupportedError(`Cannot go on with WebGPU: ${failure}`);
   return new PlacedRows(count, vocab, (index) => {

@@ -1,5 +1,5 @@
 /** What every session checks before it changes anything, in one place as all must refuse the same. */
-import type { DrawTask, ScanTask } from "../backend/draw-kernels.ts";
+import { type Cut, type DrawTask, MOST_CUTS, type ScanTask } from "../backend/draw-kernels.ts";
 import { expectInteger, expectNumber, grouped } from "../errors.ts";
 import { Tree } from "./tree.ts";
 
@@ -56,7 +56,7 @@ export function checkAsk({ tasks, scan }: Ask, vocab: number): void {
 }
 
 function checkTasks(tasks: readonly DrawTask[], vocab: number): void {
-  for (const [i, { temperature, seed, position, list = 0, mask, changes }] of tasks.entries()) {
+  for (const [i, { temperature, seed, position, list = 0, mask, changes, cuts }] of tasks.entries()) {
     const name = `tasks[${i}]`;
     expectNumber(`${name}.temperature`, temperature, 0, 100);
     expectInteger(`${name}.seed`, seed, 0, Number.MAX_SAFE_INTEGER);
@@ -64,12 +64,32 @@ function checkTasks(tasks: readonly DrawTask[], vocab: number): void {
     expectInteger(`${name}.list`, list, 0, vocab);
     if (mask !== undefined)
       expectInteger(`${name}.mask.length`, mask.length, Math.ceil(vocab / 32), Number.MAX_SAFE_INTEGER);
+    if (cuts !== undefined) checkCuts(`${name}.cuts`, cuts);
     if (changes === undefined) continue;
     const { length } = changes.tokens;
     expectInteger(`${name}.changes.tokens.length`, length, 0, vocab);
     expectInteger(`${name}.changes.changes.length`, changes.changes.length, 3 * length, 3 * length);
     for (let j = 0; j < length; j++)
       expectInteger(`${name}.changes.tokens[${j}]`, changes.tokens[j], 0, vocab - 1);
+  }
+}
+
+const CUTS: readonly Cut["cut"][] = ["top-k", "top-p", "min-p"];
+
+function checkCuts(name: string, cuts: readonly Cut[]): void {
+  expectInteger(`${name}.length`, cuts.length, 0, MOST_CUTS);
+  for (const [i, cut] of cuts.entries()) {
+    if (!CUTS.includes(cut.cut)) {
+      throw new TypeError(
+        `"${name}[${i}].cut" must be one of ${CUTS.join(", ")}, got ${JSON.stringify(cut.cut)}`,
+      );
+    }
+    if (cut.cut === "top-k") {
+      expectInteger(`${name}[${i}].k`, cut.k, 1, 2 ** 31 - 1);
+      continue;
+    }
+    expectNumber(`${name}[${i}].p`, cut.p, 0, 1);
+    expectNumber(`${name}[${i}].temperature`, cut.temperature, Number.MIN_VALUE, 100);
   }
 }
 

@@ -37,8 +37,7 @@ export interface SessionHost {
 export class LocalSession implements Session {
   readonly capacity: number;
   readonly model: Llama;
-  /** Absent where rows are made on another device: heads that draft ask it for numbers at once. */
-  readonly ahead: Ahead | undefined;
+  readonly ahead: Ahead;
   readonly nll: Session["nll"];
   /** Absent where rows are made in this process. */
   readonly draw: Session["draw"];
@@ -96,14 +95,13 @@ export class LocalSession implements Session {
     this.#copies = host.rowsBackend ? new RowCopies(backend, host.rowsBackend) : null;
     this.#treeRoom = new TreeRoom(backend, model.config);
     this.#states = new AheadStates(backend, model.config.hidden);
-    this.ahead = host.rowsBackend
-      ? undefined
-      : {
-          run: (tokens) => this.#runAhead(tokens),
-          headBytes: model.headBytes,
-          drawsOwn: model.answers?.draws === "own",
-          openHead: () => model.openDraftHead(),
-        };
+    this.ahead = {
+      run: (tokens) => this.#runAhead(tokens),
+      headBytes: model.headBytes,
+      // Rows of another device are drawn from as they are.
+      drawsOwn: !host.rowsBackend && model.answers?.draws === "own",
+      openHead: () => model.openDraftHead(),
+    };
     if (host.rowsBackend && backend.drawKernels)
       this.draw = (tokens, tasks, parents, scan) => this.#draw(tokens, { tasks, scan }, parents);
     if (model.hasLikelihood) this.nll = (tokens, targets) => this.#nll(tokens, targets);

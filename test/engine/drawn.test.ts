@@ -34,6 +34,9 @@ class Device {
       traffic: { submissions: 0, readBytes: 0 },
       prepare: async () => {},
       settle: async () => {},
+      settleMemory: async () => {},
+      abandon: () => {},
+      expectKvRoom: () => {},
       read: (x: Parameters<typeof read>[0]) => {
         expectWell();
         this.rowsRead += x.length / 320;
@@ -98,6 +101,9 @@ const OPTIONS: Record<string, GenerateOptions> = {
   "top-k": { topK: 12, temperature: 0.9 },
   "top-p": { topP: 0.7, temperature: 0.8 },
   "min-p": { minP: 0.1 },
+  "top-k, top-p and min-p": { topK: 40, topP: 0.9, minP: 0.05, temperature: 1.2, repetitionPenalty: 1.1 },
+  "as llama.cpp": { preset: "llamacpp" },
+  "as vLLM": { preset: "vllm", topK: 30, topP: 0.9, temperature: 0.7 },
 };
 
 describe("tokens drawn where the rows are", () => {
@@ -135,7 +141,11 @@ describe("tokens drawn where the rows are", () => {
     it(`are decided on by laws: ${verifier}`, async () => {
       const drafter = await loadModel(syntheticModelBytes({ vocab: 320, layers: 1 }), { contextLength: 128 });
       for (const draft of ["prompt-lookup", drafter] as const) {
-        for (const options of [{ temperature: 1.3 }, { presencePenalty: 0.4, logitBias: { 9: 2 } }]) {
+        for (const options of [
+          { temperature: 1.3 },
+          { presencePenalty: 0.4, logitBias: { 9: 2 } },
+          { temperature: 1.3, topK: 40, topP: 0.9 },
+        ]) {
           const speculation = { gamma: 3, adaptive: false };
           const expected = await textOf(plain, { ...options, draft, speculation, verifier });
           device.rowsRead = 0;
@@ -231,6 +241,14 @@ describe("a session that draws", () => {
     [/"tasks\[0\]\.seed" must be/, { seed: -1 }],
     [/"tasks\[0\]\.position" must be/, { position: 2 ** 32 }],
     [/"tasks\[0\]\.list" must be/, { list: 321 }],
+    [/"tasks\[0\]\.cuts\[0\]\.cut" must be one of top-k/, { cuts: [{ cut: "top-q", p: 1, temperature: 1 }] }],
+    [/"tasks\[0\]\.cuts\[0\]\.k" must be/, { cuts: [{ cut: "top-k", k: 0, ties: "all" }] }],
+    [/"tasks\[0\]\.cuts\[0\]\.p" must be/, { cuts: [{ cut: "top-p", p: 1.1, temperature: 1 }] }],
+    [/"tasks\[0\]\.cuts\[0\]\.temperature" must be/, { cuts: [{ cut: "min-p", p: 0.1, temperature: 0 }] }],
+    [
+      /"tasks\[0\]\.cuts\.length" must be/,
+      { cuts: new Array(17).fill({ cut: "top-p", p: 0.5, temperature: 1 }) },
+    ],
     [/"tasks\[0\]\.mask\.length" must be/, { mask: new Uint32Array(9) }],
     [
       /"tasks\[0\]\.changes\.tokens\[1\]" must be/,

@@ -140,8 +140,10 @@ describe.skipIf(skip !== undefined)("a model on WebGPU", { timeout: TIMEOUT_MS }
     ["the best token", 32, { temperature: 0 }],
     ["a draw", 32, { temperature: 0.9 }],
     ["a draw with penalties", 32, { temperature: 0.9, presencePenalty: 0.5, repetitionPenalty: 1.2 }],
-    ["top-k 8", 80, { topK: 8 }],
-    ["top-p", 512, { topP: 0.8 }],
+    ["top-k 8", 32, { topK: 8 }],
+    ["top-p", 32, { topP: 0.8 }],
+    ["all that llama.cpp does", 32, { preset: "llamacpp", repetitionPenalty: 1.1 }],
+    ["a list", 512, { minP: 0.2, xtc: { probability: 0.5, threshold: 0.1 } }],
   ])("a step is a command buffer, of which %s reads %i bytes", async (_, bytes, options) => {
     const [backend] = backends;
     // Pages and scratch are there from the second token on.
@@ -152,6 +154,19 @@ describe.skipIf(skip !== undefined)("a model on WebGPU", { timeout: TIMEOUT_MS }
     const { submissions, readBytes } = backend.traffic;
     expect([submissions - before.submissions, readBytes - before.readBytes]).toEqual([3, 3 * bytes]);
     await steps.return(undefined as never);
+  });
+
+  it("a text reads at most 64 bytes a token, and is the one of its rows", async () => {
+    const [backend] = backends;
+    for (const options of [
+      { temperature: 1.1, topP: 0.95, seed: 4 },
+      { preset: "vllm", temperature: 0.8, topK: 40, topP: 0.9, minP: 0.02, presencePenalty: 0.3, seed: 5 },
+    ] as GenerateOptions[]) {
+      const before = backend.traffic.readBytes;
+      const { tokens } = await textOf(model, { ...options, maxTokens: 12 });
+      expect(backend.traffic.readBytes - before).toBeLessThanOrEqual(64 * (tokens.length + 1));
+      expect(tokens).toEqual((await textOf(plain, { ...options, maxTokens: 12 })).tokens);
+    }
   });
 
   it("a step of several sessions is one command buffer too", async () => {
@@ -250,11 +265,17 @@ describe("without an adapter", () => {
   const none = { requestAdapter: async () => null };
 
   it("runs on Wasm, and says why", async () => {
-    for (const options of [{ gpu: none }, { openGpu: undefined }, {}] as const) {
+    // Deno has a WebGPU of its own.
+    const given = [
+      { gpu: none },
+      { openGpu: undefined },
+      ...(globalThis.navigator && "gpu" in globalThis.navigator ? [] : [{}]),
+    ];
+    for (const options of given) {
       const model = await loadModel(FILE, { backend: "auto", contextLength: 64, ...options });
       expect(model.backend).toBe("wasm");
       expect(model.fallback).toMatch(
-        /^Cannot use WebGPU: (there is no adapter|this host has none|this entry has no)/,
+        /^Cannot use WebGPU: (there is no adapter|this host has none|this entry has no|the package webgpu does not)/,
       );
       expect((await textOf(model, { maxTokens: 2 })).tokens.length).toBe(2);
     }

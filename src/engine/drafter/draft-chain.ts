@@ -2,7 +2,7 @@ import type { Draft } from "../../decoding/draft.ts";
 import { type Distribution, draw } from "../../decoding/pipeline.ts";
 import { log } from "../../math.ts";
 import { STAGE, uniform } from "../../philox.ts";
-import { type DraftRows, type DraftSampler, lawRows, rounded } from "./draft-sampler.ts";
+import { type Drafted, type DraftRows, type DraftSampler, lawRows, rounded } from "./draft-sampler.ts";
 import type { DraftSession } from "./draft-session.ts";
 
 /** Where rows of a chain come from. Row 0 follows the last token. */
@@ -36,8 +36,11 @@ export interface GrowthOptions extends ChainOptions {
 export async function chosenChain(options: ChainOptions, coupled: boolean): Promise<Draft> {
   const { sampler, minProbability } = options;
   const least = minProbability > 0 ? log(minProbability) : -Infinity;
-  const tokens = await grow(options, (rows, path) => {
-    const choice = coupled ? sampler.race(rows, 0, path) : mostLikely(sampler.law(rows, 0, path));
+  const tokens = await grow(options, async (rows, path) => {
+    const { late } = rows;
+    let choice: Drafted | null;
+    if (coupled) choice = late ? await sampler.raceLate(late, path) : sampler.race(rows, 0, path);
+    else choice = mostLikely(late ? await sampler.lawLate(late, path) : sampler.law(rows, 0, path));
     return choice === null || choice.logProbability < least ? null : choice.token;
   });
   return { tokens, law: "one-hot" };
@@ -65,12 +68,12 @@ export async function sampledChain(options: ChainOptions, seed: number): Promise
 /** One token after the other, until `next` has none. */
 async function grow(
   { session, committed, gamma }: ChainOptions,
-  next: (rows: DraftRows, path: readonly number[]) => number | null,
+  next: (rows: DraftRows, path: readonly number[]) => number | null | Promise<number | null>,
 ): Promise<number[]> {
   const tokens: number[] = [];
   let rows = await session.follow(committed);
   for (;;) {
-    const token = next(rows, tokens);
+    const token = await next(rows, tokens);
     if (token === null) return tokens;
     tokens.push(token);
     // The last one is not computed on: its row would be of no use.
@@ -80,7 +83,7 @@ async function grow(
 }
 
 /** Of equally likely ones the lowest id. */
-function mostLikely(law: Distribution | null): { token: number; logProbability: number } | null {
+function mostLikely(law: Distribution | null): Drafted | null {
   if (law === null) return null;
   const best = law.probabilities.reduce((top, value, i, all) => (value > all[top] ? i : top), 0);
   return { token: law.ids[best], logProbability: log(law.probabilities[best]) };

@@ -9,6 +9,7 @@ import {
   type SamplingContext,
   type Step,
 } from "../../decoding/pipeline.ts";
+import type { DraftRow, LateDraftRow } from "../../model/draft-head.ts";
 import type { Rows } from "../source.ts";
 
 export interface DraftSampling {
@@ -17,12 +18,18 @@ export interface DraftSampling {
   readonly seed: number;
   /** What a grammar allows, standing after the committed tokens. Without it a step "bitmask" is left out. */
   readonly constraint?: Constraint;
-  /** Those of the request, if the target's head draws by its own noise: rows that can do the same are asked to. */
-  readonly ownSteps?: readonly Step[];
+  /** Those of the request, where `steps` are fewer tokens': for rows that are not looked at one by one. */
+  readonly wholeSteps?: readonly Step[];
 }
 
 /** What a pipeline looks at of a call's rows. */
-export type DraftRows = Pick<Rows, "row" | "top" | "law" | "spared">;
+export type DraftRows = Pick<Rows, "row" | "top" | "law" | "spared"> & Pick<DraftRow, "late">;
+
+/** A drafted token, and how likely it is in the law that it was chosen from. */
+export interface Drafted {
+  readonly token: number;
+  readonly logProbability: number;
+}
 
 /**
  * What the request's pipeline makes of a draft model's rows.
@@ -32,7 +39,7 @@ export type DraftRows = Pick<Rows, "row" | "top" | "law" | "spared">;
  */
 export class DraftSampler {
   readonly #pipeline: Pipeline;
-  readonly #own: Pipeline | null;
+  readonly #whole: Pipeline | null;
   readonly #seed: number;
   readonly #constraint: Constraint | undefined;
   /** Committed tokens; drafted ones are pushed while a row behind them is looked at. */
@@ -41,7 +48,7 @@ export class DraftSampler {
   promptLength = 0;
 
   /** @param history Owned and changed by the drafter. */
-  constructor(history: number[], { steps, seed, constraint, ownSteps }: DraftSampling) {
+  constructor(history: number[], { steps, seed, constraint, wholeSteps }: DraftSampling) {
     this.#history = history;
     this.#seed = seed;
     const followed = (all: readonly Step[]) =>
@@ -50,21 +57,35 @@ export class DraftSampler {
       );
     const known = followed(steps);
     this.#pipeline = createPipeline(known);
-    this.#own = ownSteps ? createPipeline(followed(ownSteps)) : null;
+    this.#whole = wholeSteps ? createPipeline(followed(wholeSteps)) : null;
     // Drafts that a grammar does not allow are never accepted; without the step nothing here would look at it.
     this.#constraint = known.some(({ step }) => step === "bitmask") ? constraint : undefined;
   }
 
   /** What the target would draw if this were its row, and how likely it is here; null: nothing may follow. */
-  race(
-    rows: DraftRows,
-    index: number,
-    path: readonly number[],
-  ): { token: number; logProbability: number } | null {
+  race(rows: DraftRows, index: number, path: readonly number[]): Drafted | null {
     return this.#at(path, (context) => {
-      const own = this.#own && rows.spared && this.#own.sampleSpared(rows.spared(index), context);
+      const own = this.#whole && rows.spared && this.#whole.sampleSpared(rows.spared(index), context);
       return own || this.#pipeline.sample(...rowIn(rows, index, context));
     });
+  }
+
+  /** As `race`, of a row on another device; it is drawn from there, if that can tell. */
+  async raceLate(row: LateDraftRow, path: readonly number[]): Promise<Drafted | null> {
+    const pipeline = this.#whole ?? this.#pipeline;
+    const { vocab } = row;
+    const task = this.#at(path, (context) => pipeline.drawTask(vocab, context));
+    const drawn = task && (await row.draw(task));
+    const told = drawn && this.#at(path, (context) => pipeline.sampleDrawn(drawn, vocab, context));
+    if (told) return told;
+    const values = await row.load();
+    return this.#at(path, (context) => this.#pipeline.sample(values, context));
+  }
+
+  /** As `law`, of a row on another device. */
+  async lawLate(row: LateDraftRow, path: readonly number[]): Promise<Distribution | null> {
+    const values = await row.load();
+    return this.#at(path, (context) => this.#pipeline.distribution(values, context));
   }
 
   /** The law of the token after the committed ones and `path`; null: nothing may follow. */

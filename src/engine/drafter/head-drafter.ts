@@ -3,9 +3,9 @@ import type { Drafter } from "../../decoding/drafter/drafter.ts";
 import { expectGamma, expectTokens, NO_DRAFT } from "../../decoding/drafter/drafter.ts";
 import { leadOf } from "../../decoding/pipeline/plan.ts";
 import type { SparedRow, Step } from "../../decoding/pipeline.ts";
-import { expectInteger } from "../../errors.ts";
+import { expectInteger, MemoryError, UnsupportedError } from "../../errors.ts";
 import type { DraftHead } from "../../model/draft-head.ts";
-import { type Ahead, MAX_AHEAD } from "../ahead.ts";
+import { type Ahead, aheadOf, MAX_AHEAD } from "../ahead.ts";
 import type { Session } from "../source.ts";
 import { type ChainSession, chosenChain } from "./draft-chain.ts";
 import { type DraftRows, DraftSampler, type DraftSampling } from "./draft-sampler.ts";
@@ -37,9 +37,10 @@ const RACERS = 512;
  */
 export class HeadDrafter implements Drafter {
   readonly vocab: number;
-  readonly #session: Pick<Session, "length" | "capacity">;
-  readonly #ahead: Ahead;
-  readonly #head: DraftHead;
+  readonly #session: Session;
+  /** Where the head is, and it; null: it cannot be had. */
+  #ahead: Ahead;
+  #head: DraftHead | null;
   readonly #sampler: DraftSampler;
   readonly #coupled: boolean;
   readonly #committed: number[] = [];
@@ -48,7 +49,7 @@ export class HeadDrafter implements Drafter {
    * @param session The target's, holding the committed tokens but for a last few when it is asked for a draft.
    * @throws {MemoryError} If there is no room for the head's rows.
    */
-  constructor(session: Pick<Session, "length" | "capacity">, ahead: Ahead, options: HeadDrafterOptions) {
+  constructor(session: Session, ahead: Ahead, options: HeadDrafterOptions) {
     this.vocab = options.vocab;
     this.#session = session;
     this.#ahead = ahead;
@@ -57,10 +58,10 @@ export class HeadDrafter implements Drafter {
     this.#sampler = new DraftSampler(this.#committed, {
       ...options,
       steps: withRacers(steps),
-      ownSteps: ahead.drawsOwn ? steps : undefined,
+      wholeSteps: steps,
     });
     this.#sampler.promptLength = options.promptLength;
-    this.#head = ahead.openHead();
+    this.#head = headOf(ahead);
   }
 
   get length(): number {
@@ -69,13 +70,13 @@ export class HeadDrafter implements Drafter {
 
   /** Weights that the cheap head reads for a token. */
   get headBytes(): number {
-    return this.#head.bytes;
+    return this.#head?.bytes ?? 0;
   }
 
   append(tokens: ArrayLike<number>): void {
     expectTokens("tokens", tokens, this.vocab);
     for (let i = 0; i < tokens.length; i++) this.#committed.push(tokens[i]);
-    this.#head.learn(tokens);
+    this.#head?.learn(tokens);
   }
 
   truncate(length: number): void {
@@ -87,19 +88,54 @@ export class HeadDrafter implements Drafter {
     const room = Math.min(this.#session.capacity - this.length, MAX_AHEAD - pending);
     const most = Math.min(expectGamma(gamma), room + 1);
     if (most <= 0 || room < 0 || pending <= 0) return NO_DRAFT;
-    const options = {
-      vocab: this.vocab,
-      session: new HeadChain(this.vocab, this.#session.length, this.#ahead, this.#head),
-      sampler: this.#sampler,
-      committed: this.#committed,
-      gamma: most,
-      minProbability: 0,
-    };
-    return await chosenChain(options, this.#coupled);
+    try {
+      const head = this.#headNow();
+      if (head === null) return NO_DRAFT;
+      const options = {
+        vocab: this.vocab,
+        session: new HeadChain(this.vocab, this.#session.length, this.#ahead, head),
+        sampler: this.#sampler,
+        committed: this.#committed,
+        gamma: most,
+        minProbability: 0,
+      };
+      return await chosenChain(options, this.#coupled);
+    } catch (error) {
+      // A device that failed: whoever verifies finds out too, and goes on without it.
+      if (error instanceof UnsupportedError) return NO_DRAFT;
+      throw error;
+    }
   }
 
   close(): void {
-    this.#head.close();
+    this.#head?.close();
+  }
+
+  /** The head where the session is now. One that is new there knows nothing yet. */
+  #headNow(): DraftHead | null {
+    const ahead = aheadOf(this.#session) ?? this.#ahead;
+    if (ahead === this.#ahead) return this.#head;
+    this.#head?.close();
+    this.#head = null;
+    this.#ahead = ahead;
+    try {
+      this.#head = headOf(ahead);
+    } catch (error) {
+      // The text goes on without drafts.
+      if (!(error instanceof MemoryError)) throw error;
+    }
+    this.#head?.learn(this.#committed);
+    return this.#head;
+  }
+}
+
+/** Null if it is to be on a device that has failed. */
+function headOf(ahead: Ahead): DraftHead | null {
+  try {
+    return ahead.openHead();
+  } catch (error) {
+    if (error instanceof UnsupportedError) return null;
+    throw error;
   }
 }
 
@@ -130,8 +166,9 @@ class HeadChain implements ChainSession {
   }
 
   async #read(): Promise<DraftRows> {
-    const { row, top, own } = await this.#head.read(await this.#ahead.run(this.#path));
-    if (own === undefined) return { row, top: (_, count) => top(count) };
+    const { late, row, top, own } = await this.#head.read(await this.#ahead.run(this.#path));
+    // Where the target draws from rows, so must its draft.
+    if (own === undefined || !this.#ahead.drawsOwn) return { late, row, top: (_, count) => top(count) };
     const { logit } = own;
     const draw: SparedRow["draw"] = ({ edits, ...place }, most) => own.draw(place, most, edits);
     const spared = () => ({ vocab: this.#vocab, best: top, logit, draw });

@@ -8,10 +8,10 @@
  * anew when the row is there, which costs a look at the rows before; only routes do that. One that waits for numbers from a
  * device goes on when they are there, and before any source runs.
  */
-import { type LateRowKernels, PENDING, type StepKernels } from "../../backend/fuse-kernels.ts";
+import type { Floats } from "../../backend/backend.ts";
+import { type LateRowKernels, PENDING, type Pending, type StepKernels } from "../../backend/fuse-kernels.ts";
 import { type FuseAudit, type FuseContext, type FuseState, type Program, Step } from "../../decoding/fuse.ts";
 import { MemoryError } from "../../errors.ts";
-import type { Rows, Source } from "../source.ts";
 import type { CallNodes, FusedMember, MemberCall } from "./member.ts";
 
 /** What a row left behind: the memory for the next one, and how it came about; or why there is none. */
@@ -46,7 +46,9 @@ export interface CallPlace {
 export interface RowsOut {
   /** (vocab) The row that is filled next. */
   readonly row: Float32Array;
-  /** It is that of `node`; or there is none, for this reason. */
+  /** Where on the device the row of `node` is to stay; null: it is not wanted. Absent: rows are read. */
+  place?(node: number): Floats | null;
+  /** The row is that of `node`; or there is none, for this reason. One that stays may be told of twice, as `judge` does. */
   emit(node: number, error: Error | undefined): void;
 }
 
@@ -70,6 +72,8 @@ export class FusedCall {
   #fed: boolean;
   /** Steps that wait for numbers, by node. */
   readonly #waiting = new Map<number, Step<unknown>>();
+  /** Of rows that stay on the device, by node: throw what is wrong with them. */
+  readonly #judges = new Map<number, () => void>();
 
   /** @param rows Of the last nodes. */
   constructor(settings: StepSettings, place: CallPlace, nodes: CallNodes, rows: number, out: RowsOut) {
@@ -102,6 +106,16 @@ export class FusedCall {
     if (this.#waiting.size > 0) return [];
     this.#fed = true;
     return isMissing ? this.#calls([]) : [];
+  }
+
+  /** Looks for rows that stay on the device and are none, when its kernels have settled; so are those that build on them. */
+  judge(): void {
+    for (const [node, judge] of this.#judges) {
+      const error = this.#traceBefore(node)?.error ?? errorOf(judge);
+      if (error === undefined) continue;
+      this.traces[node] = { error };
+      this.#out.emit(node, error);
+    }
   }
 
   /** Gives back what steps hold that will not go on. */
@@ -152,8 +166,8 @@ export class FusedCall {
     try {
       step ??= new Step(program, kernels, { ...this.#context(node), state: before.state, audit });
       for (;;) {
-        const fused = step.poll(this.#out.row);
-        if (fused !== PENDING) return { state: fused.state, audit: fused.audit };
+        const trace = this.#traceOf(step, node);
+        if (trace !== PENDING) return trace;
         const { needs } = step;
         if (needs.length === 0) {
           this.#waiting.set(node, step);
@@ -170,12 +184,25 @@ export class FusedCall {
       }
     } catch (error) {
       step?.close();
-      // What is wrong with a row is told to who looks at it. Lack of memory is not of the row.
-      const isOfRow =
-        (error instanceof RangeError && !(error instanceof MemoryError)) || error instanceof TypeError;
-      if (!isOfRow) throw error;
-      return { error };
+      return { error: expectOfRow(error) };
     }
+  }
+
+  /** Has the row filled, or left where it is. */
+  #traceOf(step: Step<unknown>, node: number): Trace | Pending {
+    const { late } = this.#settings;
+    if (late === null || this.#out.place === undefined) {
+      const fused = step.poll(this.#out.row);
+      return fused && { state: fused.state, audit: fused.audit };
+    }
+    const to = this.#out.place(node);
+    const left = step.leave((row) => {
+      if (to !== null) late.copy(row, to);
+      return late.judge(row);
+    });
+    if (left === PENDING) return PENDING;
+    this.#judges.set(node, left.value);
+    return { state: left.state, audit: left.audit };
   }
 
   #note(name: string, node: number): void {
@@ -216,38 +243,19 @@ export class FusedCall {
   }
 }
 
-/**
- * Calls of different sessions, together: sources that several of them need compute for all at once.
- *
- * @throws Whatever a source's `forward` throws, and MemoryError of kernels; the calls are to be undone then.
- */
-export async function runCalls(calls: readonly FusedCall[]): Promise<void> {
-  for (;;) {
-    const needed = calls.flatMap((call) => call.advance());
-    const awaited = new Set(calls.flatMap(({ awaited }) => awaited ?? []));
-    if (needed.length === 0 && awaited.size === 0) return;
-    await Promise.all([...awaited].map((kernels) => kernels.settle()));
-    await answerAll(needed);
-  }
+/** What is wrong with a row is told to who looks at it. @throws `error` If it is not of the row, as lack of memory. */
+function expectOfRow(error: unknown): Error {
+  const isRange = error instanceof RangeError && !(error instanceof MemoryError);
+  if (isRange || error instanceof TypeError) return error;
+  throw error;
 }
 
-/** Calls of one source in one pass, those of different ones at the same time. */
-async function answerAll(calls: readonly MemberCall[]): Promise<void> {
-  const sources = new Map<Source, MemberCall[]>();
-  for (const call of calls) sources.set(call.source, [...(sources.get(call.source) ?? []), call]);
-  const groups = [...sources].flatMap(([source, all]) =>
-    all.length > 1 && source.forwardAll !== undefined ? [all] : all.map((call) => [call]),
-  );
-  const results = await Promise.allSettled(groups.map(forward));
-  for (const [group, result] of results.entries()) {
-    if (result.status === "rejected") continue;
-    for (const [index, call] of groups[group].entries()) call.answer(result.value[index]);
+/** Undefined if the row is one. */
+function errorOf(judge: () => void): Error | undefined {
+  try {
+    judge();
+    return undefined;
+  } catch (error) {
+    return expectOfRow(error);
   }
-  const failed = results.find((result) => result.status === "rejected");
-  if (failed !== undefined) throw failed.reason;
-}
-
-async function forward(calls: readonly MemberCall[]): Promise<Rows[]> {
-  const [{ source, session, tokens, rows, parents }] = calls;
-  return calls.length > 1 ? await source.forwardAll!(calls) : [await session.forward(tokens, rows, parents)];
 }

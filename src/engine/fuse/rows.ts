@@ -46,6 +46,20 @@ export class FusedRows {
     this.#backend.write(floats, row);
   }
 
+  /** All rows of a call, or why there is none, by index. @throws {MemoryError} If there is no room. */
+  copy(rows: readonly Float32Array[], failures: readonly (Error | undefined)[]): void {
+    this.clear(rows.length);
+    for (const [index, row] of rows.entries()) {
+      const failure = failures[index];
+      if (failure !== undefined) {
+        this.fail(index, failure);
+        continue;
+      }
+      this.scratch.set(row);
+      this.write(index);
+    }
+  }
+
   /**
    * Rows may be of drafts that go where no text can: what is wrong with one matters to who looks at it. `top`, which
    * drafters look at, finds no token in it.
