@@ -58,8 +58,8 @@ describe.skipIf(!built)("the packed files", () => {
   });
 
   it("need no package at run time that is not a dependency", () => {
-    // Asked for when `edgewise serve` is called, with a message where they are not installed.
-    const names = new Set(["miniflare", "esbuild"]);
+    // Asked for when `edgewise serve` is called, or WebGPU, with a message where they are not installed.
+    const names = new Set(["miniflare", "esbuild", "webgpu"]);
     for (const path of paths.filter((name) => /^dist\/.*\.js$/.test(name))) {
       const { importedFiles } = ts.preProcessFile(readFileSync(join(ROOT, path), "utf8"), true, true);
       for (const { fileName: specifier } of importedFiles) {
@@ -67,7 +67,7 @@ describe.skipIf(!built)("the packed files", () => {
         names.add(specifier.split("/", specifier[0] === "@" ? 2 : 1).join("/"));
       }
     }
-    // Whoever serves on Node installs the adapter; nobody else needs it.
+    // Whoever serves on Node, or decodes there on WebGPU, installs the adapter; nobody else needs it.
     const optional = ["esbuild", "miniflare", ...Object.keys(manifest.peerDependencies)];
     expect([...names].sort()).toEqual([...Object.keys(manifest.dependencies), ...optional].sort());
   });

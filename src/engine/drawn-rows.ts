@@ -1,6 +1,25 @@
 /** drawn-rows: the answer of a call whose rows stay on the device that made them, with what was drawn from them there. */
-import type { Drawn, Scanned } from "../backend/draw-kernels.ts";
+import type { Floats } from "../backend/backend.ts";
+import type { DrawKernels, Drawn, Scanned } from "../backend/draw-kernels.ts";
+import type { Ask } from "./session-checks.ts";
 import type { Call, DrawnRows, Rows } from "./source.ts";
+
+/** What was drawn from rows, or decided on their draft. */
+export interface Draws {
+  readonly drawn: readonly (Drawn | null)[];
+  readonly scanned: Scanned | null;
+}
+
+/** @param x (ask.tasks.length, stride(vocab)) */
+export async function drawFrom(
+  kernels: DrawKernels,
+  x: Floats,
+  vocab: number,
+  { tasks, scan }: Ask,
+): Promise<Draws> {
+  if (scan === undefined) return { drawn: await kernels.draw(x, vocab, tasks), scanned: null };
+  return { drawn: tasks.map(() => null), scanned: await kernels.scan(x, vocab, tasks, scan) };
+}
 
 /** @param load Gives the rows. It throws if the call is no longer the session's last. */
 export function drawnRows(

@@ -4,7 +4,7 @@ import { expectInteger, MemoryError } from "../errors.ts";
 import type { Head } from "../model/head/head.ts";
 import type { Llama, Part } from "../model/llama.ts";
 import { type Ahead, AheadStates } from "./ahead.ts";
-import { drawnRows, undrawn } from "./drawn-rows.ts";
+import { drawFrom, drawnRows, undrawn } from "./drawn-rows.ts";
 import { lazyRows } from "./lazy-rows.ts";
 import type { Lease } from "./lease.ts";
 import { placedRows } from "./placed-rows.ts";
@@ -262,18 +262,19 @@ export class LocalSession implements Session {
     return (await work.finish()) as DrawnRows;
   }
 
-  async #drawn({ tasks, scan }: Ask): Promise<DrawnRows> {
+  async #drawn(ask: Ask): Promise<DrawnRows> {
     const { vocab } = this.model;
+    const count = ask.tasks.length;
     const expectCurrent = this.#currentCall();
-    const x = this.#backend.slice(this.#rows, 0, tasks.length * stride(vocab));
-    const kernels = this.#backend.drawKernels!();
+    const x = this.#backend.slice(this.#rows, 0, count * stride(vocab));
     const load = async () => {
       expectCurrent();
-      return await this.#read(tasks.length);
+      return await this.#read(count);
     };
-    if (scan === undefined) return drawnRows(vocab, await kernels.draw(x, vocab, tasks), load);
-    const scanned = await kernels.scan(x, vocab, tasks, scan);
-    return drawnRows(vocab, new Array(tasks.length).fill(null), load, scanned);
+    const draws = await drawFrom(this.#backend.drawKernels!(), x, vocab, ask);
+    // What is in doubt was looked at again, in rows that a next call overwrites.
+    expectCurrent();
+    return drawnRows(vocab, draws.drawn, load, draws.scanned);
   }
 
   async #nll(given: ArrayLike<number>, targets: ArrayLike<number>): Promise<Float64Array> {

@@ -18,14 +18,14 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const RUN_MS = 240_000;
 const run = promisify(execFile);
 
+/** What meets each kernel, and each way to lose a device. */
 const DENO_TESTS = [
   "backend/webgpu-draw",
+  "backend/webgpu-faults",
   "backend/webgpu-heads",
+  "backend/webgpu-residuals",
   "backend/webgpu-variants",
   "decoding/fuse/webgpu",
-  "engine/fuse-gpu",
-  "engine/gpu-faults",
-  "engine/gpu-leaving",
   "engine/gpu-model",
 ];
 
@@ -144,13 +144,17 @@ it("passes its tests in Deno", { timeout: 2 * RUN_MS }, async ({ skip }) => {
     ...files,
   ];
   const { stdout } = await run(deno, command, { cwd: ROOT, env, timeout: 2 * RUN_MS, maxBuffer: 1 << 26 });
-  const { success, numPassedTests, numTotalTests, testResults } = JSON.parse(
+  const { numPassedTests, numFailedTests, numPendingTests, testResults } = JSON.parse(
     stdout.slice(stdout.indexOf("{")),
   );
-  console.info(`${numPassedTests} of ${numTotalTests} tests of the WebGPU backend passed in Deno`);
-  expect(success).toBe(true);
+  console.info(`WebGPU in Deno: ${numPassedTests} tests passed, ${numPendingTests} skipped`);
+  expect(numFailedTests).toBe(0);
+  // A file that skips all of it has found no adapter.
   expect(testResults).toHaveLength(files.length);
-  expect(numPassedTests).toBe(numTotalTests);
+  for (const { name, assertionResults } of testResults) {
+    const passed = assertionResults.filter(({ status }: { status: string }) => status === "passed");
+    expect(passed.length, name).toBeGreaterThan(0);
+  }
 });
 
 it("is no part of the worker", async () => {

@@ -1,14 +1,8 @@
 import type { Floats } from "../../backend/backend.ts";
 import { stride } from "../../backend/backend.ts";
-import type { Drawn, Scanned } from "../../backend/draw-kernels.ts";
 import type { WebGpuBackend } from "../../backend/webgpu/index.ts";
+import { type Draws, drawFrom } from "../drawn-rows.ts";
 import type { Ask } from "../session-checks.ts";
-
-/** What was drawn from the rows of a call, or decided on their draft. */
-export interface LeftDraws {
-  readonly drawn: readonly (Drawn | null)[];
-  readonly scanned: Scanned | null;
-}
 
 /** Fused rows of one call that stay on the device that fused them, for it to draw from; (count, stride(vocab)). */
 export class LeftRows {
@@ -46,15 +40,12 @@ export class LeftRows {
   }
 
   /** @throws {UnsupportedError} If the device is gone. */
-  async draw({ tasks, scan }: Ask): Promise<LeftDraws> {
-    const kernels = this.device.drawKernels();
-    const x = this.#first(tasks.length);
-    if (scan === undefined) return { drawn: await kernels.draw(x, this.#vocab, tasks), scanned: null };
-    return { drawn: tasks.map(() => null), scanned: await kernels.scan(x, this.#vocab, tasks, scan) };
+  async draw(ask: Ask): Promise<Draws> {
+    return await drawFrom(this.device.drawKernels(), this.#first(ask.tasks.length), this.#vocab, ask);
   }
 
   /** But for what was made of rows that are none. */
-  told({ drawn, scanned }: LeftDraws): LeftDraws {
+  told({ drawn, scanned }: Draws): Draws {
     return {
       drawn: drawn.map((one, index) => (this.failures[index] === undefined ? one : null)),
       scanned: this.failures.length === 0 ? scanned : null,

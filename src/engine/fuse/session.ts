@@ -2,7 +2,7 @@ import type { LateRowKernels } from "../../backend/fuse-kernels.ts";
 import type { WebGpuBackend } from "../../backend/webgpu/index.ts";
 import type { FuseAudit } from "../../decoding/fuse.ts";
 import { expectInteger } from "../../errors.ts";
-import { drawnRows, undrawn } from "../drawn-rows.ts";
+import { type Draws, drawnRows, undrawn } from "../drawn-rows.ts";
 import {
   type Ask,
   type CheckedCall,
@@ -16,7 +16,7 @@ import type { Call, DrawnRows, Rows, Session, SessionOptions } from "../source.t
 import { FusedCall, type Trace } from "./call.ts";
 import { forwardFused } from "./forward.ts";
 import { deviceNow, type Fusion } from "./fusion.ts";
-import { type LeftDraws, LeftRows } from "./left-rows.ts";
+import { LeftRows } from "./left-rows.ts";
 import { FusedMember } from "./member.ts";
 import { FusedRows } from "./rows.ts";
 
@@ -170,7 +170,7 @@ export class FusedSession implements Session {
   }
 
   /** What was asked of rows that stay on their device. Null: none do. @throws {UnsupportedError} If it is gone. */
-  async drawLeft({ call, left }: BegunCall, { ask }: FusedQuestion): Promise<LeftDraws | null> {
+  async drawLeft({ call, left }: BegunCall, { ask }: FusedQuestion): Promise<Draws | null> {
     if (left === null || ask === undefined) return null;
     // In one submission.
     const [draws] = await Promise.all([left.draw(ask), left.device.lateFuseKernels().settle()]);
@@ -180,7 +180,7 @@ export class FusedSession implements Session {
   }
 
   /** Appends what was computed. */
-  end({ call, left }: BegunCall, question: FusedQuestion, draws: LeftDraws | null): Rows {
+  end({ call, left }: BegunCall, question: FusedQuestion, draws: Draws | null): Rows {
     const { tokens, rows, tree, ask } = question;
     this.#isBusy = false;
     const { start } = call.nodes;

@@ -36,7 +36,7 @@ describe.skipIf(skip !== undefined)("WebGPU", { timeout: 120_000 }, () => {
   if (typeof gpu === "string") return;
   const backend = createWebGpuBackend(gpu);
   const kernels = backend.lateFuseKernels();
-  testVectors(kernels, SLACK);
+  testVectors(kernels, SLACK, 200);
   testDynamic(kernels, SLACK);
   testDecisions(kernels, SLACK);
   testKernels(backend, { late: kernels, sizes: SIZES, slack: 4 });
