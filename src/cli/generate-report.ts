@@ -5,15 +5,16 @@ import { auditSummary } from "./audit-report.ts";
 
 /** What `--json` prints, names as in OpenAI's API; with `several` the texts are in `choices`. */
 export function summary(model: Model, results: readonly GenerateResult[], several: boolean, plan?: Plan) {
-  const { loadMs: load_ms, backend, build, tokenizer } = model;
+  const { loadMs: load_ms, backend, build, fallback, tokenizer } = model;
   const [{ promptTokens: prompt_tokens, fingerprint }] = results;
   const planned = plan && planFingerprint(plan);
+  const place = { backend, build, ...(fallback !== undefined && { fallback }), fingerprint };
   if (several) {
     const choices = results.map((result, index) => ({ index, ...textSummary(tokenizer, result, planned) }));
-    return { prompt_tokens, choices, timings: { load_ms }, backend, build, fingerprint };
+    return { prompt_tokens, choices, timings: { load_ms }, ...place };
   }
   const text = textSummary(tokenizer, results[0], planned);
-  return { prompt_tokens, ...text, timings: { load_ms, ...text.timings }, backend, build, fingerprint };
+  return { prompt_tokens, ...text, timings: { load_ms, ...text.timings }, ...place };
 }
 
 function textSummary(tokenizer: Tokenizer, result: GenerateResult, plan: string | undefined) {
@@ -63,6 +64,7 @@ export function statistics(model: Model, results: readonly GenerateResult[], gre
   const seeds = results.map(({ seed }) => seed);
   return [
     `${model.name} on ${[model.backend, model.build].filter(Boolean).join(" ")}: loaded in ${time(model.loadMs)}`,
+    ...(model.fallback === undefined ? [] : [model.fallback]),
     `prompt ${first.promptTokens.length} tokens in ${time(prompt_ms)} (${prompt_tokens_per_second.toFixed(1)}/s)`,
     decoded(results),
     ...speculated(results.flatMap(({ speculation }) => speculation ?? [])),

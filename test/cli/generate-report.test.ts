@@ -49,6 +49,15 @@ describe("statistics", () => {
     );
   });
 
+  it("says why a model is not where it was to be", () => {
+    const fallback = "Cannot use WebGPU: there is no adapter";
+    const moved = { ...model, fallback };
+    expect(statistics(moved, [result()], true)).toContain(`loaded in 12.3 ms; ${fallback}; prompt`);
+    expect(summary(moved, [result()], false)).toMatchObject({ backend: "wasm", build: "simd", fallback });
+    expect(summary(moved, [result(), result()], true)).toMatchObject({ fallback });
+    expect(summary(model, [result()], false)).not.toHaveProperty("fallback");
+  });
+
   it("has no seed where none was used, and no build where there is none", () => {
     const line = statistics({ ...model, backend: "reference", build: null }, [result()], true);
     expect(line).toMatch(/^tiny on reference: .*; finish: length$/);
