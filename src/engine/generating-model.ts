@@ -112,7 +112,14 @@ async function* decode(
       constraint,
     });
     const audits = request.options.audit ? session.audits?.().slice(0, result.tokens.length) : undefined;
-    return { ...result, ...(audits && { audits }), ...(model.known !== undefined && { known: model.known }) };
+    const { backend, fallback, known } = model;
+    return {
+      ...result,
+      backend,
+      ...(fallback !== undefined && { fallback }),
+      ...(audits && { audits }),
+      ...(known !== undefined && { known }),
+    };
   } finally {
     speculation?.close();
   }

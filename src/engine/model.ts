@@ -163,6 +163,13 @@ export interface GenerateResult {
   readonly timings: Timings;
   /** Hash of the model's fingerprint and the pipeline: equal fingerprint, prompt and seed give equal text. */
   readonly fingerprint: string;
+  /** Where the text ended. */
+  readonly backend: Model["backend"];
+  /**
+   * Why that is not the backend that was asked for. A text that left a device on its way is of both, and its fingerprint that
+   * of where it began.
+   */
+  readonly fallback?: string;
   /** The seed that was used. */
   readonly seed: number;
   /** Per token, where `logProbabilities` was asked for. */

@@ -33,11 +33,14 @@ export interface TextParts {
   readonly constraint?: Constraint;
 }
 
+/** But for what the model knows of it. */
+export type DecodedText = Omit<GenerateResult, "backend" | "fallback" | "audits" | "known">;
+
 /** Decodes one text: from the tokens of `decoding/generate.ts` to pieces of text, up to a stop text or an end. */
 export async function* decodeText(
   request: TextRequest,
   { tokenizer, session, cachedTokens, started, speculation, math, constraint }: TextParts,
-): AsyncGenerator<Piece, GenerateResult, void> {
+): AsyncGenerator<Piece, DecodedText, void> {
   const { promptTokens, maxTokens, pipeline, seed, endTokens, logProbabilities, fingerprint } = request;
   const { signal, bestOf }: GenerateManyOptions = request.options;
   // The best of several texts are those with the highest log-probability.

@@ -36,6 +36,7 @@ function result(fields: Partial<GenerateResult> = {}): GenerateResult {
     logProbability: -1.5,
     timings: { prompt_ms: 1, prompt_tokens_per_second: 2000, decode_ms: 4, tokens_per_second: 250 },
     fingerprint: "00ff",
+    backend: "wasm",
     seed: 7,
     ...fields,
   };

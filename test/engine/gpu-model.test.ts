@@ -232,6 +232,9 @@ describe.skipIf(skip !== undefined)("without the device", { timeout: TIMEOUT_MS 
     expect(found.seen).toEqual(expected.tokens);
     expect(model.backend).toBe("wasm");
     expect(model.fallback).toMatch(/^Cannot go on with WebGPU: device lost/);
+    expect(found).toMatchObject({ backend: "wasm", fallback: model.fallback });
+    expect(expected).toMatchObject({ backend: "wasm" });
+    expect(expected).not.toHaveProperty("fallback");
     model.close();
   });
 

@@ -167,6 +167,7 @@ export function fakeModel(fake: FakeOptions = {}): FakeModel {
         logProbability: 0,
         timings: { prompt_ms: 0, prompt_tokens_per_second: 0, decode_ms: 0, tokens_per_second: 0 },
         fingerprint: model.requestFingerprint(options),
+        backend: "wasm",
         seed: options.seed,
         ...(drafts && fake.speculation && { speculation: fake.speculation }),
       };
