@@ -159,11 +159,18 @@ describe("a request that the runtime cuts off", () => {
     const cut = { ...request(1, false), n: 4, max_tokens: 200 };
     // Of what they were promised, hardly two have room.
     for (let i = 0; i < 5; i++) await worker.post(cut, { "x-cut-off-after": "30" });
-    const whole = await worker.post({ ...request(2, false), n: 6, max_tokens: 200 });
-    expect(whole.status).toBe(200);
+    // Who comes before all of them count as gone is told to try again.
+    let status = 503;
+    for (let tries = 0; status === 503 && tries < 5; tries++) {
+      const whole = await worker.post({ ...request(2, false), n: 6, max_tokens: 200 });
+      status = whole.status;
+      await whole.text();
+      if (status === 503) await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+    expect(status).toBe(200);
     expect(await streamed(await worker.post(request(3)))).toBe(alone[3]);
     await worker.miniflare.dispose();
-  });
+  }, 30_000);
 
   it("lets the next one in where only one may decode", async () => {
     const worker = await open({ MAX_RUNNING: 1, STALL_MS: 500 });
