@@ -14,6 +14,7 @@
  */
 import { KV_PAGE } from "../../kv-pages.ts";
 import type { Kernel } from "../kernel.ts";
+import { range } from "./common.ts";
 import { PLACES, SHAPE } from "./kv.ts";
 
 /** Threads of a workgroup: a page's positions. */
@@ -46,8 +47,6 @@ export const piecesOfHead = (headDim: number) => Math.ceil(headDim / (2 * PAIRS)
 
 /** Words of the partials of a query. */
 export const partialWords = (headDim: number) => headDim + 2;
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 /** @param subgroupSize Lanes that compare and add up without memory; null: all by memory. */
 export function attentionKernels(subgroupSize: number | null): Readonly<Record<string, Kernel>> {

@@ -6,6 +6,7 @@
  * wgsl/packed.ts multiplies these numbers as they are, wgsl/halves.ts as half floats, which hold them exactly.
  */
 import type { WeightType } from "../../../format/blocks.ts";
+import { range } from "./common.ts";
 import type { Rounding } from "./round.ts";
 
 export interface CodeFormat {
@@ -22,8 +23,6 @@ export interface CodeFormat {
   /** Member of Unit that is added to each product of scale and code. */
   readonly minimum?: string;
 }
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 const nibbles = range(8).map((i) => `(u.codes[${i % 4}] >> ${i < 4 ? 0 : 4}u) & 0x0f0f0f0fu`);
 /** Four bits to the fifth places of four bytes: the factor puts them at 0, 7, 14 and 21, of which each byte keeps its first. */

@@ -66,3 +66,6 @@ fn order_of(bits: u32) -> u32 {
   return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
 }
 `;
+
+/** 0, 1, … below `count`: for what a shader says several times. */
+export const range = (count: number) => Array.from({ length: count }, (_, i) => i);

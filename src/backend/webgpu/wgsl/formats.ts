@@ -11,6 +11,7 @@
  * exact in f32; where a minimum is added, the sum is rounded once, as format/quants.ts has it.
  */
 import type { WeightType } from "../../../format/blocks.ts";
+import { range } from "./common.ts";
 
 /** Per row of `units`, words of each section. */
 type SectionWords = (units: number) => number;
@@ -34,8 +35,6 @@ const halves: SectionWords = (units) => Math.ceil(units / 2);
 const words: SectionWords = (units) => units;
 const halfPerEight: SectionWords = (units) => Math.ceil(units / 16);
 const wordPerEight: SectionWords = (units) => Math.ceil(units / 8);
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 /** A word of a section: index in words. */
 const WORD = /* wgsl */ `

@@ -20,6 +20,7 @@
  *           two small ones fall below 2^-14 and are lost, large ones overflow, and widened first they are what f32 multiplies.
  */
 import type { CodeFormat, RoundedProducts } from "./codes.ts";
+import { range } from "./common.ts";
 import { vectorsOfBlock } from "./round.ts";
 
 /** Pieces of four weights of a unit. */
@@ -27,8 +28,6 @@ export const PIECES = 8;
 
 /** 1024 as a half, twice. */
 const BASE = "0x64006400u";
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 const HALVES = /* wgsl */ `
 fn two_halves_of(word: u32) -> vec2<f16> { return vec2<f16>(unpack2x16float(word)); }

@@ -27,6 +27,7 @@
 import type { WeightType } from "../../../format/blocks.ts";
 import type { Kernel } from "../kernel.ts";
 import type { RoundedProducts } from "./codes.ts";
+import { range } from "./common.ts";
 import { GPU_FORMATS, piecesOf, SECTIONS } from "./formats.ts";
 import { vectorsOfBlock } from "./round.ts";
 import { roundedProducts, type Variant } from "./variant.ts";
@@ -65,8 +66,6 @@ export const MATMUL_PARAMS = [
   ...SECTIONS,
 ];
 
-const range = (count: number) => Array.from({ length: count }, (_, i) => i);
-
 /** What lies behind a vector may be anything; four products are added in order. */
 export const DOT4 = /* wgsl */ `
 fn masked(x: vec4<f32>, k: u32) -> vec4<f32> {
@@ -76,13 +75,16 @@ fn dot4(w: vec4<f32>, x: vec4<f32>, sum: f32) -> f32 {
   return fma(w.w, x.w, fma(w.z, x.z, fma(w.y, x.y, fma(w.x, x.x, sum))));
 }`;
 
-export function matmulKernel(type: WeightType, columns: ColumnVariant, variant: Variant): Kernel {
+/** A kernel that multiplies with weights of a type, of few columns or of a tile. @param code WGSL behind what both need. */
+export function weightsKernel(
+  type: WeightType,
+  variant: Variant,
+  what: string | number,
+  code: string,
+): Kernel {
   const rounded = roundedProducts(type, variant);
-  const values = columns * ROWS;
-  const some = Math.min(values, MOST_PARTS);
-  const each = range(columns);
   return {
-    name: `matmul ${type} ${columns}${rounded === null ? "" : ` ${variant}`}`,
+    name: `matmul ${type} ${what}${rounded === null ? "" : ` ${variant}`}`,
     kind: "weights",
     floats: rounded === null ? "vec4<f32>" : "vec4<u32>",
     second: "vec4<u32>",
@@ -92,7 +94,16 @@ export function matmulKernel(type: WeightType, columns: ColumnVariant, variant: 
     code: /* wgsl */ `${piecesOf(type)}
 ${rounded?.code ?? ""}
 ${DOT4}
-var<workgroup> parts: array<f32, ${some * (THREADS + 1)}>;
+${code}`,
+  };
+}
+
+export function matmulKernel(type: WeightType, columns: ColumnVariant, variant: Variant): Kernel {
+  const rounded = roundedProducts(type, variant);
+  const values = columns * ROWS;
+  const some = Math.min(values, MOST_PARTS);
+  const each = range(columns);
+  const code = /* wgsl */ `var<workgroup> parts: array<f32, ${some * (THREADS + 1)}>;
 var<workgroup> results: array<f32, ${(THREADS / 8) * values}>;
 
 @compute @workgroup_size(${THREADS})
@@ -126,8 +137,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       .join(", ")});
     if (r < p.rows && c < p.columns) { floats[p.out + c * p.outStride + r / ${ROWS}u] = ${rounded === null ? "four" : "bitcast<vec4<u32>>(four)"}; }
   }
-}`,
-  };
+}`;
+  return weightsKernel(type, variant, columns, code);
 }
 
 /** Adds up, in order, what the threads of each team have in `some` of the sums, from `first` on. */

@@ -10,13 +10,12 @@
  *           read, and reading is what one column waits for.
  */
 import type { CodeFormat, RoundedProducts } from "./codes.ts";
+import { range } from "./common.ts";
 import { type Levels, PACKED_FEATURE, vectorsOfBlock } from "./round.ts";
 
 function levelsFor({ bits }: CodeFormat): Levels {
   return bits === 4 ? 127 : 8191;
 }
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 export function packedProducts(format: CodeFormat): RoundedProducts {
   const { words, zero, scales, minimum } = format;

@@ -11,8 +11,8 @@
  */
 import type { WeightType } from "../../../format/blocks.ts";
 import type { Kernel } from "../kernel.ts";
-import { GPU_FORMATS, piecesOf } from "./formats.ts";
-import { DOT4, MATMUL_PARAMS } from "./matmul.ts";
+import { GPU_FORMATS } from "./formats.ts";
+import { weightsKernel } from "./matmul.ts";
 import { roundedBody } from "./tile-rounded.ts";
 import { roundedProducts, type Variant } from "./variant.ts";
 
@@ -43,18 +43,7 @@ export function tileKernel(type: WeightType, variant: Variant): Kernel {
   const rounded = roundedProducts(type, variant);
   const { memory, units, bring, multiply } = rounded === null ? plainBody(type) : roundedBody(type, rounded);
   const result = (c: number) => (rounded === null ? `total${c}` : `bitcast<vec4<u32>>(total${c})`);
-  return {
-    name: `matmul ${type} tile${rounded === null ? "" : ` ${variant}`}`,
-    kind: "weights",
-    floats: rounded === null ? "vec4<f32>" : "vec4<u32>",
-    second: "vec4<u32>",
-    features: rounded?.features,
-    requires: rounded?.requires,
-    params: MATMUL_PARAMS,
-    code: /* wgsl */ `${piecesOf(type)}
-${rounded?.code ?? ""}
-${DOT4}
-${memory}
+  const code = /* wgsl */ `${memory}
 
 @compute @workgroup_size(${TILE_THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -87,8 +76,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     floats[p.out + (firstColumn + down + ${8 * c}u) * p.outStride + r / 4u] = ${result(c)};
   }`,
   ).join("\n  ")}
-}`,
-  };
+}`;
+  return weightsKernel(type, variant, "tile", code);
 }
 
 function plainBody(type: WeightType): TileBody {
